@@ -1,0 +1,197 @@
+//! How work tells what it is doing. No drawing, no printing.
+//!
+//! Whoever does the work emits an [`Event`] to a [`Sink`]; only the command line draws. Positions
+//! are absolute, so a retry or a resumed transfer simply reports a lower one.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::image::{Digest, Reference};
+
+/// The stable number of one step of one build, from 1, in the order of the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct StepId(pub u32);
+
+/// The stable number of one transfer within the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct TransferId(pub u64);
+
+impl TransferId {
+    /// Returns a number not used before in this process.
+    #[must_use]
+    pub fn next() -> Self {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Which way a transfer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// From a registry.
+    Pull,
+    /// To a registry.
+    Push,
+    /// From the store into a snapshot.
+    Unpack,
+}
+
+/// How a transfer ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferOutcome {
+    /// The bytes were moved.
+    Moved,
+    /// The other side had them.
+    AlreadyThere,
+    /// The registry took them from another of its repositories.
+    Mounted,
+    /// It failed; the operation's error says why.
+    Failed,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// It was executed.
+    Done,
+    /// Its result was in the cache.
+    Cached,
+    /// It failed; the operation's error says why.
+    Failed,
+    /// It was stopped because another step failed or the user asked.
+    Canceled,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A line worth saying once, such as how steps are isolated.
+    Note {
+        /// The line, without a final newline.
+        text: String,
+    },
+    /// Something the user should know though the work goes on.
+    Warning {
+        /// The line, without a final newline.
+        text: String,
+    },
+    /// A step began.
+    StepStarted {
+        /// The step.
+        step: StepId,
+        /// Its name, as in `[build 2/5] RUN make`.
+        name: String,
+    },
+    /// A running step wrote to its standard output or error.
+    StepOutput {
+        /// The step.
+        step: StepId,
+        /// Some of its output; lines may be cut anywhere.
+        #[serde(serialize_with = "as_text")]
+        bytes: Vec<u8>,
+    },
+    /// A step ended.
+    StepFinished {
+        /// The step.
+        step: StepId,
+        /// How.
+        outcome: StepOutcome,
+        /// How long it took.
+        #[serde(rename = "seconds", serialize_with = "as_seconds")]
+        elapsed: Duration,
+    },
+    /// A transfer began.
+    TransferStarted {
+        /// The transfer.
+        transfer: TransferId,
+        /// Which way.
+        direction: Direction,
+        /// What: a layer's or config's short digest, or a reference.
+        name: String,
+        /// Its size in bytes, when known.
+        total_bytes: Option<u64>,
+    },
+    /// A transfer moved.
+    TransferProgress {
+        /// The transfer.
+        transfer: TransferId,
+        /// Bytes of the whole that are there now.
+        position_bytes: u64,
+    },
+    /// A transfer ended.
+    TransferFinished {
+        /// The transfer.
+        transfer: TransferId,
+        /// How.
+        outcome: TransferOutcome,
+    },
+    /// A request failed and is tried again.
+    Retrying {
+        /// What is being tried, as in `GET .../blobs/sha256:...`.
+        what: String,
+        /// Why the last try failed.
+        reason: String,
+        /// The number of the coming try, from 2.
+        attempt: u32,
+        /// How long the work waits first.
+        #[serde(rename = "delay_seconds", serialize_with = "as_seconds")]
+        delay: Duration,
+    },
+    /// A tag now names a manifest, here or in a registry.
+    Tagged {
+        /// The tag.
+        #[serde(serialize_with = "as_display")]
+        reference: Reference,
+        /// The manifest.
+        digest: Digest,
+    },
+}
+
+/// Where events go.
+pub trait Sink: Send + Sync {
+    /// Takes one event. Must not block for long: it is called from the code that moves bytes.
+    fn emit(&self, event: Event);
+}
+
+/// A sink that drops everything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Discard;
+
+impl Sink for Discard {
+    fn emit(&self, _event: Event) {}
+}
+
+fn as_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(bytes))
+}
+
+fn as_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+fn as_display<S, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+where
+    S: serde::Serializer,
+    T: std::fmt::Display,
+{
+    serializer.collect_str(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_read_as_json_lines() {
+        let event = Event::StepOutput { step: StepId(3), bytes: b"hi\n".to_vec() };
+        let text = serde_json::to_string(&event).expect("serialises");
+        assert_eq!(text, r#"{"event":"step_output","step":3,"bytes":"hi\n"}"#);
+    }
+}

@@ -1,0 +1,3 @@
+//! The `rpub` program.
+
+fn main() {}
