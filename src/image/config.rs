@@ -58,7 +58,6 @@ pub struct RuntimeConfig {
         deserialize_with = "null_as_default",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
-    #[expect(clippy::zero_sized_map_values, reason = "the JSON is a map of empty objects")]
     pub exposed_ports: BTreeMap<String, Empty>,
     /// `KEY=value`, in the order set.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
@@ -81,7 +80,6 @@ pub struct RuntimeConfig {
         deserialize_with = "null_as_default",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
-    #[expect(clippy::zero_sized_map_values, reason = "the JSON is a map of empty objects")]
     pub volumes: BTreeMap<String, Empty>,
     /// Where the program starts.
     #[serde(default, skip_serializing_if = "String::is_empty")]
