@@ -1,0 +1,1 @@
+//! "did you mean": the known word nearest to an unknown one.
