@@ -1,1 +1,36 @@
-//! (being built)
+//! Directory trees as layer tars and back (OCI image-spec, layer.md).
+//!
+//! [`apply`] unpacks a layer's tar into a snapshot directory that overlayfs can stack, [`diff`]
+//! turns an overlay upper directory into a tar, [`LayerTar`] writes canonical tars, [`PathIndex`]
+//! remembers what a layer holds and [`View`] merges such indexes into a root file system's metadata.
+//! Stores, networks, mounts and processes do not belong here.
+//!
+//! Nothing in this room follows a path out of the directory it was given: every component is opened
+//! from a directory handle, without following links.
+
+mod apply;
+mod compress;
+mod copy;
+mod diff;
+mod entry;
+mod error;
+mod implied;
+mod index;
+mod reader;
+mod view;
+mod writer;
+
+pub use apply::{Applied, ApplyOptions, Ownership, Warning, WhiteoutForm, apply};
+pub use compress::*;
+pub use copy::*;
+pub use diff::diff;
+pub use entry::{Entry, EntryKind};
+pub use error::Error;
+pub use implied::implied_fixes;
+pub use index::{IndexBuilder, PathIndex, Record};
+pub use reader::{Member, TarReader};
+pub use view::View;
+pub use writer::LayerTar;
+
+/// The result of this room's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,1 @@
+//! COPY and ADD: selecting sources, and writing them into a layer.

@@ -1,0 +1,8 @@
+//! Tar reader.
+
+/// A bounded, streaming tar reader.
+#[derive(Debug)]
+pub struct TarReader {}
+/// A member.
+#[derive(Debug)]
+pub struct Member {}
