@@ -1,0 +1,275 @@
+//! Running a program and judging what came out of it.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::process::Process;
+
+/// A command that takes longer is stuck. The longest real one is a tutorial with `apt-get install`.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// A program to be run in a test's world.
+#[must_use = "the command does nothing until it is run"]
+pub(crate) struct TestCommand {
+    command: Command,
+    root: PathBuf,
+    filters: Vec<(String, String)>,
+    input: Vec<u8>,
+}
+
+impl TestCommand {
+    pub(super) fn new(command: Command, root: PathBuf, filters: Vec<(String, String)>) -> Self {
+        Self { command, root, filters, input: Vec::new() }
+    }
+
+    /// Adds one argument.
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args<I>(mut self, args: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it somewhere else than in the root.
+    pub(crate) fn current_dir(mut self, path: impl AsRef<Path>) -> Self {
+        self.command.current_dir(path);
+        self
+    }
+
+    /// Gives it something to read.
+    pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = bytes.into();
+        self
+    }
+
+    /// Starts it.
+    pub(crate) fn spawn(mut self) -> Running {
+        let has_input = !self.input.is_empty();
+        self.command.stdin(if has_input { Stdio::piped() } else { Stdio::null() });
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let child = self.command.spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
+        if let Some(mut stdin) = child.stdin.take() {
+            let input = std::mem::take(&mut self.input);
+            std::thread::spawn(move || stdin.write_all(&input));
+        }
+        let stdout = collect(child.stdout.take().unwrap());
+        let stderr = collect(child.stderr.take().unwrap());
+        Running { process: Process::new(child), stdout, stderr, started, command: self }
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(self) -> Output {
+        self.spawn().finish()
+    }
+
+    /// Runs it and expects exit code 0.
+    pub(crate) fn success(self) -> Output {
+        self.code(0)
+    }
+
+    /// Runs it and expects this exit code.
+    pub(crate) fn code(self, code: i32) -> Output {
+        let output = self.run();
+        output.expect_code(code);
+        output
+    }
+}
+
+/// A program that runs. Dropping it kills it.
+#[must_use = "dropping a running program kills it"]
+pub(crate) struct Running {
+    process: Process,
+    stdout: Receiver<Vec<u8>>,
+    stderr: Receiver<Vec<u8>>,
+    started: Instant,
+    command: TestCommand,
+}
+
+impl Running {
+    /// Returns its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Waits until it has ended or `time` has passed; returns whether it has ended.
+    pub(crate) fn wait_until(&mut self, time: Duration) -> bool {
+        let deadline = self.started + time;
+        loop {
+            if self.process.child().try_wait().unwrap().is_some() {
+                return true;
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
+            std::thread::sleep(left.min(Duration::from_micros(500)));
+        }
+    }
+
+    /// Waits for its end. Its output must end too: a process left behind that holds it is a fault.
+    pub(crate) fn finish(mut self) -> Output {
+        let deadline = self.started + LIMIT;
+        let stdout = receive(&self.stdout, deadline);
+        let stderr = receive(&self.stderr, deadline);
+        let in_time = stdout.is_some() && stderr.is_some();
+        if !in_time {
+            self.process.kill();
+        }
+        let status = self.process.wait().unwrap();
+        let output = Output {
+            status,
+            stdout: stdout.unwrap_or_default(),
+            stderr: stderr.unwrap_or_default(),
+            elapsed: self.started.elapsed(),
+            command: format!("{:?}", self.command.command),
+            root: self.command.root,
+            filters: self.command.filters,
+        };
+        assert!(in_time, "still running, or its output held open, after {LIMIT:?}\n{output}");
+        output
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        let _ = sender.send(bytes);
+    });
+    receiver
+}
+
+fn receive(pipe: &Receiver<Vec<u8>>, deadline: Instant) -> Option<String> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    pipe.recv_timeout(left).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What a program left behind.
+#[derive(Debug)]
+#[must_use = "check the status"]
+pub(crate) struct Output {
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+    /// What it wrote to its standard output.
+    pub(crate) stdout: String,
+    /// What it wrote to its standard error.
+    pub(crate) stderr: String,
+    /// How long it ran.
+    pub(crate) elapsed: Duration,
+    command: String,
+    root: PathBuf,
+    filters: Vec<(String, String)>,
+}
+
+impl Output {
+    /// Checks the exit code.
+    pub(crate) fn expect_code(&self, code: i32) {
+        assert!(self.status.code() == Some(code), "expected exit code {code}\n{self}");
+    }
+
+    /// Checks that standard error holds a text.
+    pub(crate) fn expect_error(&self, text: &str) {
+        assert!(self.stderr.contains(text), "expected `{text}` on standard error\n{self}");
+    }
+
+    /// Checks that standard output holds a text.
+    pub(crate) fn expect_output(&self, text: &str) {
+        assert!(self.stdout.contains(text), "expected `{text}` on standard output\n{self}");
+    }
+
+    /// Returns standard output without the space around it.
+    pub(crate) fn line(&self) -> &str {
+        self.stdout.trim()
+    }
+
+    /// Returns standard output as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
+    }
+
+    /// Returns the events that `--progress=rawjson` wrote, one a line, in order.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let lines = self.stderr.lines().filter(|line| line.starts_with('{'));
+        let events: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(!events.is_empty(), "no events\n{self}");
+        events
+    }
+
+    /// Returns exit code, standard output and standard error as one text for a snapshot, with what
+    /// differs between runs replaced.
+    pub(crate) fn snapshot(&self) -> String {
+        let code = self.status.code().map_or("signal".to_owned(), |code| code.to_string());
+        let mut text = format!(
+            "exit code: {code}\n----- stdout\n{}\n----- stderr\n{}",
+            self.stdout.trim_end(),
+            self.stderr.trim_end()
+        );
+        for (pattern, replacement) in &self.filters {
+            let pattern = regex::Regex::new(pattern).unwrap();
+            text = pattern.replace_all(&text, replacement.as_str()).into_owned();
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let status = match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, signal) => format!("signal {signal:?}"),
+        };
+        writeln!(f, "command: {}\nstatus: {status} after {:?}", self.command, self.elapsed)?;
+        writeln!(f, "root: {}\n{}", self.root.display(), tree(&self.root))?;
+        writeln!(f, "----- stdout\n{}\n----- stderr\n{}", self.stdout, self.stderr)
+    }
+}
+
+/// Draws the first levels of a directory.
+fn tree(root: &Path) -> String {
+    let mut text = String::new();
+    draw(root, 1, &mut text);
+    text
+}
+
+fn draw(directory: &Path, depth: usize, text: &mut String) {
+    let Ok(entries) = fs_err::read_dir(directory) else { return };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths.iter().take(30) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let _ = writeln!(text, "{:indent$}{name}", "", indent = depth * 2);
+        if path.is_dir() && !path.is_symlink() && depth < 3 {
+            draw(path, depth + 1, text);
+        }
+    }
+    if paths.len() > 30 {
+        let _ = writeln!(text, "{:indent$}...", "", indent = depth * 2);
+    }
+}

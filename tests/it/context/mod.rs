@@ -1,0 +1,249 @@
+//! What every end-to-end test starts from: a fresh root with its own home, a cleared environment,
+//! the built program, real registries on the loopback, and guards for what a machine may lack.
+
+mod bases;
+mod command;
+mod guard;
+mod http;
+mod image;
+mod process;
+mod registry;
+mod tls;
+mod token;
+mod user;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+pub(crate) use bases::bases;
+pub(crate) use command::{Output, Running, TestCommand};
+pub(crate) use guard::{has_tools, skip};
+pub(crate) use http::get;
+pub(crate) use image::{Unpacked, verify_image};
+pub(crate) use registry::{Auth, PASSWORD, Registry, USERNAME};
+pub(crate) use user::{Role, User};
+
+/// A fresh world for one test. Everything in it is removed when it is dropped.
+pub(crate) struct TestContext {
+    root: PathBuf,
+    user: User,
+    environment: BTreeMap<OsString, OsString>,
+    filters: RefCell<Vec<(String, String)>>,
+}
+
+impl TestContext {
+    /// Makes a world for the user who runs the tests.
+    pub(crate) fn new() -> Self {
+        Self::with_user(User::invoking())
+    }
+
+    /// Makes a world for an unprivileged user or for root; `None` where the machine cannot, after
+    /// saying so.
+    pub(crate) fn for_role(role: Role) -> Option<Self> {
+        Some(Self::with_user(User::for_role(role)?))
+    }
+
+    fn with_user(user: User) -> Self {
+        let root = fresh_root();
+        let context =
+            Self { root, user, environment: BTreeMap::new(), filters: RefCell::default() };
+        context.user.own(&context.root);
+        context.with_pinned_environment()
+    }
+
+    fn with_pinned_environment(mut self) -> Self {
+        for (name, directory) in [
+            ("HOME", "home"),
+            ("XDG_DATA_HOME", "home/data"),
+            ("XDG_CONFIG_HOME", "home/settings"),
+            ("XDG_CACHE_HOME", "home/cache"),
+            ("XDG_STATE_HOME", "home/state"),
+            ("XDG_RUNTIME_DIR", "run"),
+            ("TMPDIR", "tmp"),
+            ("DOCKER_CONFIG", "home/docker"),
+        ] {
+            let path = self.directory(directory);
+            self.environment.insert(name.into(), path.into());
+        }
+        let run = self.path("run");
+        fs_err::set_permissions(run, std::fs::Permissions::from_mode(0o700)).unwrap();
+        for (name, value) in [
+            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("LC_ALL", "C.UTF-8"),
+            ("TZ", "UTC"),
+            ("COLUMNS", "100"),
+            ("NO_COLOR", "1"),
+            ("RPUB_STORE", ""),
+        ] {
+            self.environment.insert(name.into(), value.into());
+        }
+        let store = self.store();
+        self.environment.insert("RPUB_STORE".into(), store.into());
+        self
+    }
+
+    /// Returns the store that the program uses here. The program makes it.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path("store")
+    }
+
+    /// Returns a path below the root.
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// Makes a directory below the root, owned by the user.
+    pub(crate) fn directory(&self, relative: impl AsRef<Path>) -> PathBuf {
+        let mut path = self.root.clone();
+        for part in relative.as_ref().components() {
+            path.push(part);
+            if !path.exists() {
+                fs_err::create_dir(&path).unwrap();
+                self.user.own(&path);
+            }
+        }
+        path
+    }
+
+    /// Writes a file below the root, with the directories above it, owned by the user.
+    pub(crate) fn write(&self, relative: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
+        let relative = relative.as_ref();
+        if let Some(parent) = relative.parent() {
+            self.directory(parent);
+        }
+        let path = self.path(relative);
+        fs_err::write(&path, content).unwrap();
+        self.user.own(&path);
+        path
+    }
+
+    /// Copies a directory of `fixtures/` below the root.
+    pub(crate) fn fixture(&self, name: &str, relative: &str) -> PathBuf {
+        let target = self.directory(relative);
+        self.copy_tree(&fixtures().join(name), Path::new(relative));
+        target
+    }
+
+    fn copy_tree(&self, from: &Path, to: &Path) {
+        for entry in fs_err::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                self.directory(&target);
+                self.copy_tree(&entry.path(), &target);
+            } else {
+                self.write(&target, fs_err::read(entry.path()).unwrap());
+            }
+        }
+    }
+
+    /// Sets a variable of the environment of every later command.
+    pub(crate) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.environment.insert(name.into(), value.as_ref().into());
+    }
+
+    /// Sends the names of `docker.io` to `registry`, as a user would: by a mirror in
+    /// `registries.conf`.
+    pub(crate) fn mirror_docker_io(&self, registry: &Registry) {
+        let text = format!(
+            "[[registry]]\nprefix = \"docker.io\"\nlocation = \"docker.io\"\n\n\
+             [[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n",
+            registry.name()
+        );
+        self.write("home/settings/containers/registries.conf", text);
+    }
+
+    /// Returns the built program with `args`, to be run as the user in the root.
+    pub(crate) fn rpub<I>(&self, args: I) -> TestCommand
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        self.command(program()).args(args)
+    }
+
+    /// Returns any program, to be run as the user in the root with the context's environment.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> TestCommand {
+        let mut command = self.user.command(program.as_ref());
+        command.env_clear().envs(&self.environment).current_dir(&self.root);
+        TestCommand::new(command, self.root.clone(), self.all_filters())
+    }
+
+    /// Returns a program of the machine, run as the user who runs the tests.
+    pub(crate) fn tool(&self, program: &str) -> TestCommand {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root);
+        TestCommand::new(command, self.root.clone(), self.all_filters())
+    }
+
+    /// Replaces what matches a regular expression in snapshots.
+    pub(crate) fn filter(&self, pattern: &str, replacement: &str) {
+        self.filters.borrow_mut().push((pattern.to_owned(), replacement.to_owned()));
+    }
+
+    fn all_filters(&self) -> Vec<(String, String)> {
+        let mut filters = self.filters.borrow().clone();
+        filters.push((regex_escape(&self.root.to_string_lossy()), "[ROOT]".to_owned()));
+        filters.push((r"127\.0\.0\.1:\d+".to_owned(), "[REGISTRY]".to_owned()));
+        filters.push((r"\b\d+(\.\d+)?(ms| ms|s)\b".to_owned(), "[TIME]".to_owned()));
+        filters
+    }
+}
+
+impl Drop for TestContext {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.environment.contains_key(OsStr::new("RPUB_TEST_KEEP")) {
+            return;
+        }
+        self.user.remove(&self.root);
+    }
+}
+
+/// Returns the project's directory of fixtures.
+pub(crate) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// Returns the built program in a place that every user may read: a checkout may be private.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let built = Path::new(env!("CARGO_BIN_EXE_rpub"));
+        if !user::is_root() {
+            return built.to_owned();
+        }
+        let modified = fs_err::metadata(built).unwrap().modified().unwrap();
+        let stamp = modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let public = guard::shared_cache().join(format!("rpub-{stamp}"));
+        if !public.exists() {
+            let temporary = public.with_extension(std::process::id().to_string());
+            fs_err::copy(built, &temporary).unwrap();
+            fs_err::set_permissions(&temporary, std::fs::Permissions::from_mode(0o755)).unwrap();
+            fs_err::rename(&temporary, &public).unwrap();
+        }
+        public
+    })
+}
+
+/// Makes a directory that any user may pass through, on a file system that can hold an overlay.
+fn fresh_root() -> PathBuf {
+    let parent = guard::variable("RPUB_TEST_ROOT").unwrap_or_else(|| "/var/tmp".into());
+    let root = tempfile::Builder::new().prefix("rpub-test-").tempdir_in(parent).unwrap().keep();
+    fs_err::set_permissions(&root, std::fs::Permissions::from_mode(0o755)).unwrap();
+    root
+}
+
+fn regex_escape(text: &str) -> String {
+    text.chars().fold(String::new(), |mut out, c| {
+        if !c.is_alphanumeric() && c != '/' && c != '_' && c != '-' {
+            out.push('\\');
+        }
+        out.push(c);
+        out
+    })
+}
