@@ -1,1 +1,24 @@
-//! (being built)
+//! The client's side of the OCI distribution protocol.
+//!
+//! Authentication, redirects, retries, blobs and manifests, by OCI distribution-spec 1.1 and
+//! Docker's token authentication. It knows nothing of builds or of the store: bytes come from a
+//! [`Source`](crate::blob::Source) and go to whoever reads the [`BlobStream`]. Main types:
+//! [`Client`], [`Hosts`], [`Error`].
+//!
+//! The layers around a request, from the outside: the operation with its retry budget, the
+//! answer to a challenge, redirects, the connection.
+
+mod client;
+mod error;
+mod hosts;
+mod pull;
+mod retry;
+
+pub use client::{Client, ClientOptions, Pushed};
+pub use error::{Error, Kind, StatusError};
+pub use hosts::{Endpoint, Hosts};
+pub use pull::BlobStream;
+pub use retry::RetryPolicy;
+
+/// What the functions of this room return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

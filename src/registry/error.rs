@@ -1,0 +1,258 @@
+//! What can go wrong between rpub and a registry.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use thiserror::Error;
+
+use crate::blob::Mismatch;
+use crate::image::{self, RegistryName};
+use crate::{credentials, image::Digest};
+
+/// What kind of failure an [`Error`] is; decides exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The settings given are wrong.
+    Settings,
+    /// The registry wants other credentials, or forbids it.
+    Denied,
+    /// There is no such repository, manifest or blob.
+    NotFound,
+    /// The registry asks to come back later than rpub waits.
+    RateLimited,
+    /// The registry could not be reached, or failed.
+    Network,
+    /// Content does not match its digest.
+    Integrity,
+    /// The registry answered something that the protocol does not allow.
+    Protocol,
+    /// Local content could not be read.
+    Local,
+}
+
+/// Errors of talking to a registry. No message holds a secret or the query of a URL.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The registry answered with an error status.
+    #[error(transparent)]
+    Status(Box<StatusError>),
+    /// No answer came, or it broke off.
+    #[error("{method} {url}: no complete answer")]
+    Transport {
+        /// The method.
+        method: Method,
+        /// The redacted URL.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The registry did nothing for too long.
+    #[error("{method} {url}: nothing happened for {} seconds", after.as_secs())]
+    Stalled {
+        /// The method.
+        method: Method,
+        /// The redacted URL.
+        url: String,
+        /// For how long.
+        after: Duration,
+    },
+    /// The answer breaks the protocol.
+    #[error("{method} {url}: {reason}")]
+    Protocol {
+        /// The method.
+        method: Method,
+        /// The redacted URL.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A redirect or upload location that must not be followed.
+    #[error("{url} sends the request to {target}: {reason}")]
+    Redirect {
+        /// Who sends, redacted.
+        url: String,
+        /// Where to, redacted.
+        target: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The token server refused to give a token.
+    #[error("no access token for `{registry}`")]
+    Token {
+        /// The registry.
+        registry: RegistryName,
+        /// The answer.
+        #[source]
+        source: Box<Error>,
+    },
+    /// Credentials could not be looked up.
+    #[error("failed to look up credentials for `{registry}`")]
+    Credentials {
+        /// The registry.
+        registry: RegistryName,
+        /// Why.
+        #[source]
+        source: credentials::Error,
+    },
+    /// A blob is not what its descriptor says.
+    #[error("{url}: content cannot be trusted")]
+    Mismatch {
+        /// The redacted URL.
+        url: String,
+        /// How it differs.
+        #[source]
+        source: Mismatch,
+    },
+    /// A manifest has another digest than the one asked for or pushed.
+    #[error("{url}: manifest does not match its digest: expected {expected}, got {actual}")]
+    ManifestDigest {
+        /// The redacted URL.
+        url: String,
+        /// What was asked for or pushed.
+        expected: Digest,
+        /// What the registry has.
+        actual: Digest,
+    },
+    /// A manifest cannot be read.
+    #[error("{url}: unusable manifest")]
+    Manifest {
+        /// The redacted URL.
+        url: String,
+        /// Why.
+        #[source]
+        source: image::Error,
+    },
+    /// A body is larger than rpub reads.
+    #[error("{url}: the body is larger than {limit} bytes")]
+    TooLarge {
+        /// The redacted URL.
+        url: String,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// The bytes to upload could not be read.
+    #[error("failed to read blob {digest} for its upload")]
+    Source {
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// `registries.conf` cannot be parsed.
+    #[error("invalid registries.conf")]
+    HostsSyntax(#[source] toml::de::Error),
+    /// `registries.conf` names an impossible registry.
+    #[error("invalid location `{location}` in registries.conf")]
+    HostsLocation {
+        /// The text.
+        location: String,
+        /// Why.
+        #[source]
+        source: image::Error,
+    },
+    /// A file with certificates of authorities cannot be used.
+    #[error("failed to read certificates from `{path}`")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The HTTP client could not be set up, as when the machine has no certificates at all.
+    #[error("failed to set up TLS")]
+    Tls(#[source] reqwest::Error),
+}
+
+impl Error {
+    /// Returns which kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Status(error) => error.kind(),
+            Self::Transport { .. } | Self::Stalled { .. } => Kind::Network,
+            Self::Protocol { .. } | Self::Redirect { .. } | Self::TooLarge { .. } => Kind::Protocol,
+            Self::Manifest { .. } => Kind::Protocol,
+            Self::Token { source, .. } => source.kind(),
+            Self::Credentials { .. } => Kind::Denied,
+            Self::Mismatch { .. } | Self::ManifestDigest { .. } => Kind::Integrity,
+            Self::Source { .. } => Kind::Local,
+            Self::HostsSyntax(_) | Self::HostsLocation { .. } => Kind::Settings,
+            Self::CaFile { .. } | Self::Tls(_) => Kind::Settings,
+        }
+    }
+
+    /// Returns the status that the registry answered with, when it did.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status(error) => Some(error.status),
+            Self::Token { source, .. } => source.status(),
+            _ => None,
+        }
+    }
+}
+
+/// An answer with an error status (OCI distribution-spec, "Error Codes").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusError {
+    /// The method.
+    pub method: Method,
+    /// The redacted URL.
+    pub url: String,
+    /// The status.
+    pub status: StatusCode,
+    /// Code and message pairs of the body; the codes in the registry's spelling.
+    pub errors: Vec<(String, String)>,
+    /// The registry's name for the request.
+    pub request_id: Option<String>,
+    /// How long the registry asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl StatusError {
+    /// Returns whether the body names the error `code`.
+    #[must_use]
+    pub fn has_code(&self, code: &str) -> bool {
+        self.errors.iter().any(|(have, _)| have.eq_ignore_ascii_case(code))
+    }
+
+    fn kind(&self) -> Kind {
+        match self.status.as_u16() {
+            429 => Kind::RateLimited,
+            _ if self.has_code("TOOMANYREQUESTS") => Kind::RateLimited,
+            401 | 403 => Kind::Denied,
+            404 => Kind::NotFound,
+            408 | 500..=599 => Kind::Network,
+            _ => Kind::Protocol,
+        }
+    }
+}
+
+impl std::error::Error for StatusError {}
+
+impl fmt::Display for StatusError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}: {}", self.method, self.url, self.status)?;
+        for (at, (code, message)) in self.errors.iter().enumerate() {
+            formatter.write_str(if at == 0 { " (" } else { "; " })?;
+            match (code.is_empty(), message.is_empty()) {
+                (false, false) => write!(formatter, "{code}: {message}")?,
+                _ => write!(formatter, "{code}{message}")?,
+            }
+        }
+        if !self.errors.is_empty() {
+            formatter.write_str(")")?;
+        }
+        match &self.request_id {
+            Some(id) => write!(formatter, " [request {id}]"),
+            None => Ok(()),
+        }
+    }
+}
