@@ -14,6 +14,7 @@ mod copy;
 mod diff;
 mod entry;
 mod error;
+mod header;
 mod implied;
 mod index;
 mod reader;
