@@ -48,9 +48,9 @@ impl Block {
     }
 }
 
-/// A compressor that is used for one block after another.
+/// What compresses one block after another.
 pub(super) enum BlockCompressor {
-    Gzip(Compress),
+    Gzip(flate2::Compression),
     /// gzip without deflating: zlib's own level 0 cuts its stored blocks by the room it finds in the
     /// output buffer, and the bytes must depend on nothing but the tar.
     Stored,
@@ -62,9 +62,7 @@ impl BlockCompressor {
     pub(super) fn new(compression: Compression) -> io::Result<Self> {
         Ok(match compression {
             Compression::Gzip(0) => Self::Stored,
-            Compression::Gzip(level) => {
-                Self::Gzip(Compress::new(flate2::Compression::new(level.min(9)), false))
-            }
+            Compression::Gzip(level) => Self::Gzip(flate2::Compression::new(level.min(9))),
             Compression::Zstd(level) => Self::Zstd(zstd::bulk::Compressor::new(level)?),
             Compression::None => Self::None,
         })
@@ -78,9 +76,9 @@ impl BlockCompressor {
     ) -> io::Result<crc32fast::Hasher> {
         let mut crc = crc32fast::Hasher::new();
         match self {
-            Self::Gzip(deflate) => {
+            Self::Gzip(level) => {
                 crc.update(block.content());
-                deflate_block(deflate, block, out)?;
+                deflate_block(*level, block, out)?;
             }
             Self::Stored => {
                 crc.update(block.content());
@@ -98,7 +96,7 @@ impl BlockCompressor {
 }
 
 /// Deflates the compressible parts of `block` and stores the others.
-fn deflate_block(deflate: &mut Compress, block: &Block, out: &mut Vec<u8>) -> io::Result<()> {
+fn deflate_block(level: flate2::Compression, block: &Block, out: &mut Vec<u8>) -> io::Result<()> {
     let mut at = block.start;
     while at < block.bytes.len() {
         let (end, compressed) = next_run(&block.bytes, at);
@@ -106,7 +104,7 @@ fn deflate_block(deflate: &mut Compress, block: &Block, out: &mut Vec<u8>) -> io
         if compressed {
             store(run, out);
         } else {
-            deflate_run(deflate, &block.bytes[at.saturating_sub(WINDOW)..at], run, out)?;
+            deflate_run(level, &block.bytes[at.saturating_sub(WINDOW)..at], run, out)?;
         }
         at = end;
     }
@@ -126,12 +124,15 @@ fn next_run(bytes: &[u8], at: usize) -> (usize, bool) {
 }
 
 fn deflate_run(
-    deflate: &mut Compress,
+    level: flate2::Compression,
     dictionary: &[u8],
     run: &[u8],
     out: &mut Vec<u8>,
 ) -> io::Result<()> {
-    deflate.reset();
+    // Always a new one: zlib-rs's `reset` leaves the old window, whose bytes beyond the new input
+    // still sway which of two equal matches is taken, so the output would depend on which block the
+    // thread had before. A new one costs some 20 microseconds.
+    let mut deflate = Compress::new(level, false);
     if !dictionary.is_empty() {
         deflate.set_dictionary(dictionary).map_err(io::Error::other)?;
     }

@@ -143,6 +143,32 @@ proptest! {
     }
 }
 
+/// Words in no order: many short matches of equal length, which show what a compressor remembers.
+fn words(count: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(count + 20);
+    while bytes.len() < count {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend(format!("{} ", (state >> 40) % 3000).bytes());
+    }
+    bytes.truncate(count);
+    bytes
+}
+
+#[test]
+fn a_block_does_not_depend_on_what_its_thread_had_before() {
+    let tar: Vec<u8> = (0..40).flat_map(|at| words(150_000 + at * 977, at as u64)).collect();
+    for level in [1, 3, 6] {
+        let alone = compress(&tar, Compression::Gzip(level), 1);
+        assert!(read_all(&alone.1).unwrap() == tar);
+        for threads in [2, 3, 4, 7] {
+            let (layer, _) = compress(&tar, Compression::Gzip(level), threads);
+            assert_eq!(layer, alone.0, "level {level}, {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn zstd_does_not_depend_on_threads() {
     let tar = mixed(13_000_000, 5);
