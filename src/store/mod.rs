@@ -1,1 +1,50 @@
-//! (being built)
+//! The local content-addressed store. No network.
+//!
+//! On disk a store is an OCI image layout (OCI image-spec, image-layout.md), so that other tools
+//! can read it, with rpub's own directories beside it. Format version 1:
+//!
+//! ```text
+//! rpub.json               {"version":1}: written last when a store is made, read first
+//! oci-layout, index.json  the image layout; index.json names the images
+//! blobs/<algorithm>/<hex> blobs, complete and verified
+//! ingest/                 blobs being written; `<name>.partial` may be continued later
+//! snapshots/<mapping>/    one directory per unpacked layer, named by the diffID's hex
+//! paths/<hex>             a layer's path index (format of the room `layer`), by diffID
+//! cache/<hex>             a build cache record (JSON of the room `build`), by key
+//! locks/                  empty files to `flock`
+//! tmp/                    files about to be renamed, and directories of running steps
+//! ```
+//!
+//! An entry of index.json has the annotation `org.opencontainers.image.ref.name` with the full
+//! reference (`docker.io/library/alpine:3`, or `host/name@sha256:...` for an image kept by digest
+//! only), `rpub.tagged` with the time, and `rpub.subject` when the manifest refers to another. An
+//! entry without a name is a dangling image. There is one entry per name.
+//!
+//! **Crash safety.** The final name of a file is never open for writing: bytes go to a temporary
+//! on the same file system, blob data and index.json are synced, then renamed. Directories are not
+//! synced: a power cut may take back the latest renames, but a journal replays them in order, so
+//! index.json never names a blob that is not there. Cache records are not synced at all: an empty
+//! one reads as absent.
+//!
+//! **Sharing.** Processes share a store. Changing index.json takes `locks/index.lock` for the
+//! read-modify-write. A command that uses blobs or snapshots holds [`Store::lock_shared`]; garbage
+//! collection takes the same lock exclusively, so it never takes away what a command is using.
+
+mod cache;
+mod collect;
+mod error;
+mod index;
+mod lock;
+mod open;
+mod read;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use collect::Reclaimed;
+pub use error::{Error, Result};
+pub use index::ImageEntry;
+pub use lock::SharedLock;
+pub use open::Store;
+pub use write::{BlobWriter, IngestFile};
