@@ -3,5 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "test helpers may panic")]
 
 mod architecture;
+mod bad_input;
+mod cache;
+mod cli;
+mod concurrent;
 mod context;
 mod harness;
+mod images;
+mod kill;
+mod overlap;
+mod push_pull;
+mod registry_auth;
+mod tutorials;

@@ -6,9 +6,10 @@ use std::io::{Read, Write as _};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use super::process::Process;
@@ -64,6 +65,12 @@ impl TestCommand {
         self
     }
 
+    /// Returns it as words for a shell.
+    pub(crate) fn describe(&self) -> String {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        words.map(|word| format!("'{}'", word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    }
+
     /// Starts it.
     pub(crate) fn spawn(mut self) -> Running {
         let has_input = !self.input.is_empty();
@@ -76,8 +83,8 @@ impl TestCommand {
             let input = std::mem::take(&mut self.input);
             std::thread::spawn(move || stdin.write_all(&input));
         }
-        let stdout = collect(child.stdout.take().unwrap());
-        let stderr = collect(child.stderr.take().unwrap());
+        let stdout = Collected::new(child.stdout.take().unwrap());
+        let stderr = Collected::new(child.stderr.take().unwrap());
         Running { process: Process::new(child), stdout, stderr, started, command: self }
     }
 
@@ -103,8 +110,8 @@ impl TestCommand {
 #[must_use = "dropping a running program kills it"]
 pub(crate) struct Running {
     process: Process,
-    stdout: Receiver<Vec<u8>>,
-    stderr: Receiver<Vec<u8>>,
+    stdout: Collected,
+    stderr: Collected,
     started: Instant,
     command: TestCommand,
 }
@@ -115,9 +122,27 @@ impl Running {
         self.process.id()
     }
 
+    /// Returns the child itself.
+    pub(super) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// Sends SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).unwrap();
+        rustix::process::kill_process(id, Signal::INT).unwrap();
+    }
+
+    /// Waits until standard error holds a text; false when it has not by then.
+    pub(crate) fn wait_for_error(&mut self, text: &str, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(text);
+        self.stderr.read_until(deadline, holds) && holds(&self.stderr.bytes)
     }
 
     /// Waits until it has ended or `time` has passed; returns whether it has ended.
@@ -135,17 +160,16 @@ impl Running {
     /// Waits for its end. Its output must end too: a process left behind that holds it is a fault.
     pub(crate) fn finish(mut self) -> Output {
         let deadline = self.started + LIMIT;
-        let stdout = receive(&self.stdout, deadline);
-        let stderr = receive(&self.stderr, deadline);
-        let in_time = stdout.is_some() && stderr.is_some();
+        let in_time = self.stdout.read_until(deadline, |_| false)
+            && self.stderr.read_until(deadline, |_| false);
         if !in_time {
             self.process.kill();
         }
         let status = self.process.wait().unwrap();
         let output = Output {
             status,
-            stdout: stdout.unwrap_or_default(),
-            stderr: stderr.unwrap_or_default(),
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
             elapsed: self.started.elapsed(),
             command: format!("{:?}", self.command.command),
             root: self.command.root,
@@ -156,19 +180,42 @@ impl Running {
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
-        let _ = sender.send(bytes);
-    });
-    receiver
+/// What a pipe has brought so far; a thread reads it.
+struct Collected {
+    pipe: Receiver<Vec<u8>>,
+    bytes: Vec<u8>,
 }
 
-fn receive(pipe: &Receiver<Vec<u8>>, deadline: Instant) -> Option<String> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    pipe.recv_timeout(left).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+impl Collected {
+    fn new(mut pipe: impl Read + Send + 'static) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+                if sender.send(buffer[..length].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { pipe: receiver, bytes: Vec::new() }
+    }
+
+    /// Reads on until `enough` says so; returns whether that, or the pipe's end, came in time.
+    fn read_until(&mut self, deadline: Instant, enough: impl Fn(&[u8]) -> bool) -> bool {
+        while !enough(&self.bytes) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.pipe.recv_timeout(left) {
+                Ok(bytes) => self.bytes.extend_from_slice(&bytes),
+                Err(RecvTimeoutError::Disconnected) => return true,
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
+        true
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
 }
 
 /// What a program left behind.

@@ -1,6 +1,6 @@
 //! Reading and running images with tools that are not ours.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -156,9 +156,4 @@ impl Drop for Container {
     fn drop(&mut self) {
         let _ = self.runc(&["delete", "--force", &self.name]);
     }
-}
-
-/// Returns whether a directory is an OCI image layout by its two files.
-pub(crate) fn is_layout(path: &Path) -> bool {
-    path.join("oci-layout").is_file() && path.join("index.json").is_file()
 }

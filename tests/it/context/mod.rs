@@ -3,14 +3,18 @@
 
 mod bases;
 mod command;
+mod craft;
 mod guard;
 mod http;
 mod image;
 mod process;
 mod registry;
+mod serve;
+mod store;
 mod tls;
 mod token;
 mod user;
+mod world;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,13 +24,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-pub(crate) use bases::bases;
+pub(crate) use bases::{Bases, bases};
 pub(crate) use command::{Output, Running, TestCommand};
+pub(crate) use craft::{CraftedLayer, push_crafted};
 pub(crate) use guard::{has_tools, skip};
-pub(crate) use http::get;
 pub(crate) use image::{Unpacked, verify_image};
 pub(crate) use registry::{Auth, PASSWORD, Registry, USERNAME};
+pub(crate) use serve::Serve;
+pub(crate) use store::verify_store;
 pub(crate) use user::{Role, User};
+pub(crate) use world::World;
 
 /// A fresh world for one test. Everything in it is removed when it is dropped.
 pub(crate) struct TestContext {

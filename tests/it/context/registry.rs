@@ -165,6 +165,13 @@ impl Registry {
         response.body
     }
 
+    /// Returns where the registry keeps a blob, for tests that spoil it.
+    pub(crate) fn blob_path(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        let path = format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
+        self.storage.join(path)
+    }
+
     /// Returns the tags of a repository, sorted.
     pub(crate) fn tags(&self, repository: &str) -> Vec<String> {
         let response = self.get(&format!("/v2/{repository}/tags/list"));

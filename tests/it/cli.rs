@@ -1,0 +1,108 @@
+//! The command line's own manners.
+
+use std::time::Duration;
+
+use crate::context::{Role, TestContext, World};
+
+const COMMANDS: [&str; 16] = [
+    "build",
+    "build-push",
+    "push",
+    "pull",
+    "images",
+    "image",
+    "tag",
+    "rmi",
+    "inspect",
+    "history",
+    "login",
+    "logout",
+    "serve",
+    "import",
+    "version",
+    "help",
+];
+
+#[test]
+fn help_names_every_command() {
+    let context = TestContext::new();
+    let output = context.rpub(["--help"]).success();
+    for command in COMMANDS {
+        output.expect_output(&format!("\n  {command}"));
+    }
+}
+
+#[test]
+fn every_command_has_help() {
+    let context = TestContext::new();
+    for command in COMMANDS {
+        let output = context.rpub([command, "--help"]).success();
+        output.expect_output("Usage: rpub");
+    }
+}
+
+#[test]
+fn build_takes_dockers_flags() {
+    let context = TestContext::new();
+    for command in ["build", "build-push"] {
+        let output = context.rpub([command, "--help"]).success();
+        for flag in [
+            "-t, --tag",
+            "-f, --file",
+            "--build-arg",
+            "--target",
+            "--no-cache",
+            "--pull",
+            "--label",
+            "--platform",
+            "--iidfile",
+            "--metadata-file",
+            "-q, --quiet",
+            "--progress",
+        ] {
+            output.expect_output(flag);
+        }
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let context = TestContext::new();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(context.rpub(["--version"]).success().line(), format!("rpub {version}"));
+    context.rpub(["version"]).success().expect_output(version);
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let context = TestContext::new();
+    let program = context.rpub(["--help"]).describe();
+    let script = format!("{program} | true; exit ${{PIPESTATUS[0]}}");
+    let output = context.command("bash").args(["-c", &script]).run();
+    assert!(output.stderr.is_empty(), "{output}");
+}
+
+#[test]
+fn plain_progress_numbers_its_lines() {
+    let Some(world) = World::new(Role::Unprivileged) else { return };
+    let directory = world.dockerfile("app", "FROM busybox\nRUN echo some output\n");
+    let output = world.build_push("team/app:1", &directory).arg("--progress=plain").success();
+    output.expect_error("RUN echo some output");
+    output.expect_error("some output");
+    assert!(output.stderr.lines().any(|line| line.starts_with('#')), "{output}");
+    assert!(!output.stderr.contains('\u{1b}'), "colour without a terminal\n{output}");
+}
+
+#[test]
+fn an_interrupt_ends_the_build_and_its_step() {
+    let Some(world) = World::new(Role::Unprivileged) else { return };
+    let text = "FROM busybox\nRUN touch /started; while :; do sleep 1; done\n";
+    let directory = world.dockerfile("app", text);
+    let mut build = world.build_push("team/app:1", &directory).arg("--progress=plain").spawn();
+    assert!(build.wait_for_error("RUN touch", Duration::from_secs(30)), "the step never started");
+    build.interrupt();
+    // Comes back only when nothing holds the output any more.
+    let output = build.finish();
+    output.expect_code(130);
+    assert!(world.registry.manifest("team/app", "1").is_none());
+}
