@@ -122,6 +122,19 @@ impl BlobWriter {
     }
 }
 
+#[cfg(test)]
+impl BlobWriter {
+    /// Lets the writer write to a file that behaves badly.
+    pub(super) fn replace_file_for_test(&mut self, path: &str) {
+        self.ingest.on_drop = OnDrop::Keep;
+        self.ingest.file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    }
+
+    pub(super) fn ingest_path_for_test(&self) -> &Path {
+        self.ingest.path()
+    }
+}
+
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.ingest.file.write(bytes)?;
