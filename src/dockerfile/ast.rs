@@ -308,6 +308,8 @@ pub struct Heredoc {
     pub span: Span,
     /// The body in the file, without the terminator's line.
     pub body_span: Span,
+    /// Offset in the file after the terminator.
+    pub end: usize,
 }
 
 /// `HEALTHCHECK`.
@@ -340,23 +342,4 @@ pub struct Onbuild {
     pub trigger: String,
     /// The trigger's keyword.
     pub keyword: Word,
-}
-
-impl Run {
-    /// Returns what is run.
-    ///
-    /// A here-document that stands alone is the script (or, with `#!`, a program); with anything
-    /// else on the line the shell gets the line and the here-documents as they are written.
-    #[must_use]
-    pub fn script(&self) -> RunScript<'_> {
-        todo!()
-    }
-}
-
-impl Heredoc {
-    /// Returns the body: the content, without leading tabs if the operator was `<<-`.
-    #[must_use]
-    pub fn body(&self) -> Cow<'_, str> {
-        todo!()
-    }
 }

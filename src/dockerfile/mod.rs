@@ -10,12 +10,22 @@
 mod ast;
 mod error;
 mod expand;
+mod flags;
+mod healthcheck;
+mod heredoc;
 mod ignore;
+mod json;
+mod kinds;
+mod lines;
 mod lint;
 mod mount;
 mod names;
+mod parser;
 mod source;
 mod suggest;
+
+#[cfg(test)]
+mod corpus;
 
 pub use ast::{
     Add, ArgPair, Command, Copy, Directives, Dockerfile, Flag, Healthcheck, Heredoc, Instruction,
@@ -25,22 +35,10 @@ pub use error::{Error, ErrorKind};
 pub use expand::{
     ExpandError, Expanded, expand_heredoc, expand_word, expand_word_noting, expand_words,
 };
-pub use ignore::{IgnoreError, Patterns, Reason, Verdict};
+pub use ignore::{Filter, IgnoreError, Patterns, Reason, State, Verdict};
 pub use lint::{Rule, Warning};
-pub use mount::{Mount, MountField};
+pub use mount::{Mount, MountField, MountKind, MountSpec, Sharing};
 pub use names::{InvalidStageName, StageName, find_base, find_stage};
+pub use parser::{parse, parse_trigger};
 pub use source::{Position, Span, Word};
-
-/// Parses a Dockerfile.
-pub fn parse(text: &str) -> Result<Dockerfile, Error> {
-    let _ = text;
-    todo!()
-}
-
-/// Parses the trigger of an `ONBUILD`, as an image's config stores it.
-///
-/// Spans are offsets in `text`.
-pub fn parse_trigger(text: &str) -> Result<Instruction, Error> {
-    let _ = text;
-    todo!()
-}
+pub use suggest::suggest;

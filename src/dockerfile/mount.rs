@@ -1,6 +1,31 @@
 //! `RUN --mount` (Dockerfile reference, "RUN --mount").
 
-use crate::dockerfile::source::Span;
+use crate::dockerfile::error::{Error, ErrorKind};
+use crate::dockerfile::expand::ExpandError;
+use crate::dockerfile::source::{Span, Word};
+use crate::dockerfile::suggest::suggest;
+
+const KEYS: &[&str] = &[
+    "type",
+    "from",
+    "source",
+    "src",
+    "target",
+    "dst",
+    "destination",
+    "readonly",
+    "ro",
+    "readwrite",
+    "rw",
+    "required",
+    "size",
+    "id",
+    "sharing",
+    "mode",
+    "uid",
+    "gid",
+    "env",
+];
 
 /// One `--mount` flag as written; values may hold variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,4 +43,397 @@ pub struct MountField {
     pub key: String,
     /// The value, not expanded; none for a bare key.
     pub value: Option<String>,
+}
+
+/// A mount with its variables expanded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MountSpec {
+    /// `type`.
+    pub kind: MountKind,
+    /// `from`: stage, image or named context.
+    pub from: Option<String>,
+    /// `source`.
+    pub source: Option<String>,
+    /// `target`.
+    pub target: Option<String>,
+    /// Whether writing is refused: by default for all but `cache` and `tmpfs`.
+    pub read_only: bool,
+    /// `required`, of secrets and ssh.
+    pub required: bool,
+    /// `size` in bytes, of tmpfs.
+    pub size: Option<u64>,
+    /// `id`.
+    pub id: Option<String>,
+    /// `sharing`, of caches.
+    pub sharing: Option<Sharing>,
+    /// `mode`, of secrets, ssh and caches.
+    pub mode: Option<u32>,
+    /// `uid`, of secrets, ssh and caches.
+    pub uid: Option<u32>,
+    /// `gid`, of secrets, ssh and caches.
+    pub gid: Option<u32>,
+    /// `env`, of secrets.
+    pub env: Option<String>,
+}
+
+/// The type of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MountKind {
+    /// Files of the context, a stage or an image.
+    #[default]
+    Bind,
+    /// A directory kept between builds.
+    Cache,
+    /// A file system in memory.
+    Tmpfs,
+    /// A secret as a file or variable.
+    Secret,
+    /// An ssh agent's socket.
+    Ssh,
+}
+
+impl MountKind {
+    const ALL: [(&'static str, Self); 5] = [
+        ("bind", Self::Bind),
+        ("cache", Self::Cache),
+        ("tmpfs", Self::Tmpfs),
+        ("secret", Self::Secret),
+        ("ssh", Self::Ssh),
+    ];
+
+    /// Returns the type's name as written in a Dockerfile.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Cache => "cache",
+            Self::Tmpfs => "tmpfs",
+            Self::Secret => "secret",
+            Self::Ssh => "ssh",
+        }
+    }
+}
+
+/// How builds share a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Many at once.
+    Shared,
+    /// Each its own.
+    Private,
+    /// One after another.
+    Locked,
+}
+
+impl Sharing {
+    const ALL: [(&'static str, Self); 3] =
+        [("shared", Self::Shared), ("private", Self::Private), ("locked", Self::Locked)];
+}
+
+impl Mount {
+    /// Reads the flag's value and checks what does not depend on variables.
+    pub(crate) fn parse(flag: &Word) -> Result<Self, Error> {
+        let fault = |message: String| Error::new(ErrorKind::BadFlag, message, flag.span);
+        let fields = csv(&flag.text).map_err(fault)?.into_iter().map(|field| {
+            let (key, value) = match field.split_once('=') {
+                Some((key, value)) => (key, Some(value.to_owned())),
+                None => (field.as_str(), None),
+            };
+            MountField { key: key.to_lowercase(), value }
+        });
+        let mount = Self { fields: fields.collect(), span: flag.span };
+        let has_variable =
+            |field: &MountField| field.value.as_deref().is_some_and(|value| value.contains('$'));
+        if mount.fields.iter().any(|field| field.key == "from" && has_variable(field)) {
+            return Err(fault(
+                "'from' doesn't support variable expansion, define alias stage instead".to_owned(),
+            ));
+        }
+        if mount.fields.iter().any(has_variable) {
+            for field in &mount.fields {
+                mount.check_key(field)?;
+            }
+        } else {
+            mount.resolve(&|value| Ok(value.to_owned()))?;
+        }
+        Ok(mount)
+    }
+
+    /// Expands the values and gives them their types.
+    ///
+    /// # Errors
+    ///
+    /// For a variable that cannot be expanded, an unknown key or type, and fields that do not go
+    /// together.
+    pub fn resolve(
+        &self,
+        expand: &dyn Fn(&str) -> Result<String, ExpandError>,
+    ) -> Result<MountSpec, Error> {
+        let mut spec = MountSpec::default();
+        let mut read_only = None;
+        for field in &self.fields {
+            self.check_key(field)?;
+            let value = field
+                .value
+                .as_deref()
+                .map(|value| expand(value).map_err(|error| self.fault(error.to_string())))
+                .transpose()?;
+            match (field.key.as_str(), value) {
+                ("readonly" | "ro", value) => {
+                    read_only = Some(self.switch(field, value.as_deref())?);
+                }
+                ("readwrite" | "rw", value) => {
+                    read_only = Some(!self.switch(field, value.as_deref())?);
+                }
+                ("required", value) => {
+                    if !matches!(spec.kind, MountKind::Secret | MountKind::Ssh) {
+                        return Err(self.misplaced(field, spec.kind));
+                    }
+                    spec.required = self.switch(field, value.as_deref())?;
+                }
+                (key, None) => {
+                    return Err(
+                        self.fault(format!("invalid field '{key}' must be a key=value pair"))
+                    );
+                }
+                (_, Some(value)) => self.set(&mut spec, field, value)?,
+            }
+        }
+        let writable = matches!(spec.kind, MountKind::Cache | MountKind::Tmpfs);
+        spec.read_only = read_only.unwrap_or(!writable);
+        self.check(&spec)?;
+        Ok(spec)
+    }
+
+    fn set(&self, spec: &mut MountSpec, field: &MountField, value: String) -> Result<(), Error> {
+        let key = field.key.as_str();
+        match key {
+            "type" => spec.kind = self.choice(&MountKind::ALL, &value, "mount type")?,
+            "sharing" => {
+                spec.sharing = Some(self.choice(&Sharing::ALL, &value, "sharing value")?);
+            }
+            "size" if spec.kind != MountKind::Tmpfs => {
+                return Err(self.misplaced(field, spec.kind));
+            }
+            "size" => {
+                let size = bytes(&value);
+                let fault = || self.fault(format!("invalid value for {key}: {value}"));
+                spec.size = Some(size.ok_or_else(fault)?);
+            }
+            "mode" | "uid" | "gid" => {
+                let base = if key == "mode" { 8 } else { 10 };
+                let fault = |_| self.fault(format!("invalid value {value} for {key}"));
+                let number = Some(u32::from_str_radix(&value, base).map_err(fault)?);
+                match key {
+                    "mode" => spec.mode = number,
+                    "uid" => spec.uid = number,
+                    _ => spec.gid = number,
+                }
+            }
+            _ => {
+                let value = Some(value).filter(|value| !value.is_empty());
+                match key {
+                    "from" => spec.from = value,
+                    "source" | "src" => spec.source = value,
+                    "id" => spec.id = value,
+                    "env" => spec.env = value,
+                    _ => spec.target = value,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, spec: &MountSpec) -> Result<(), Error> {
+        let kind = spec.kind.name();
+        if matches!(spec.kind, MountKind::Bind | MountKind::Tmpfs) {
+            for (key, value) in [("mode", spec.mode), ("uid", spec.uid), ("gid", spec.gid)] {
+                if value.is_some() {
+                    return Err(self.fault(format!("{key} not allowed for {kind:?} type mounts")));
+                }
+            }
+        }
+        if spec.kind == MountKind::Secret {
+            if spec.from.is_some() {
+                return Err(self.fault("secret mount should not have a from".to_owned()));
+            }
+            if spec.source.is_none() && spec.target.is_none() && spec.id.is_none() {
+                let message = "invalid secret mount. one of source, target required";
+                return Err(self.fault(message.to_owned()));
+            }
+            if spec.source.is_some() && spec.id.is_some() {
+                return Err(self.fault("both source and id can't be set".to_owned()));
+            }
+        }
+        if spec.sharing.is_some() && spec.kind != MountKind::Cache {
+            return Err(self.fault(format!("invalid cache sharing set for {kind} mount")));
+        }
+        Ok(())
+    }
+
+    fn fault(&self, message: String) -> Error {
+        Error::new(ErrorKind::BadFlag, message, self.span)
+    }
+
+    fn misplaced(&self, field: &MountField, kind: MountKind) -> Error {
+        self.fault(format!("unexpected key '{}' for mount type '{}'", field.key, kind.name()))
+    }
+
+    fn check_key(&self, field: &MountField) -> Result<(), Error> {
+        let key = field.key.as_str();
+        if KEYS.contains(&key) {
+            return Ok(());
+        }
+        let written = match &field.value {
+            Some(value) => format!("{key}={value}"),
+            None => key.to_owned(),
+        };
+        let near = suggest(key, KEYS.iter().copied());
+        Err(self.fault(format!("unexpected key '{key}' in '{written}'")).suggesting(near))
+    }
+
+    fn switch(&self, field: &MountField, value: Option<&str>) -> Result<bool, Error> {
+        match value {
+            None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+            Some(other) => Err(self.fault(format!("invalid value for {}: {other}", field.key))),
+        }
+    }
+
+    fn choice<T: Copy>(
+        &self,
+        all: &[(&'static str, T)],
+        value: &str,
+        what: &str,
+    ) -> Result<T, Error> {
+        let lower = value.to_lowercase();
+        if let Some((_, choice)) = all.iter().find(|(name, _)| *name == lower) {
+            return Ok(*choice);
+        }
+        let near = suggest(&lower, all.iter().map(|(name, _)| *name));
+        Err(self.fault(format!("unsupported {what} {value:?}")).suggesting(near))
+    }
+}
+
+/// Splits a line of comma-separated values; quotes around a field protect commas (RFC 4180).
+fn csv(line: &str) -> Result<Vec<String>, String> {
+    let mut fields = Vec::new();
+    let mut rest = line;
+    loop {
+        let Some(quoted) = rest.strip_prefix('"') else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            let field = &rest[..end];
+            if field.contains('"') {
+                return Err("failed to parse csv mounts: bare \" in non-quoted field".to_owned());
+            }
+            fields.push(field.to_owned());
+            match rest.get(end + 1..) {
+                Some(next) => rest = next,
+                None => return Ok(fields),
+            }
+            continue;
+        };
+        let mut field = String::new();
+        let mut chars = quoted.char_indices().peekable();
+        let end = loop {
+            match chars.next() {
+                Some((_, '"')) if chars.next_if(|(_, c)| *c == '"').is_some() => field.push('"'),
+                Some((at, '"')) => break at,
+                Some((_, c)) => field.push(c),
+                None => {
+                    return Err("failed to parse csv mounts: missing closing quote".to_owned());
+                }
+            }
+        };
+        fields.push(field);
+        match quoted[end + 1..].strip_prefix(',') {
+            Some(next) => rest = next,
+            None if quoted.len() == end + 1 => return Ok(fields),
+            None => {
+                return Err("failed to parse csv mounts: text after a closing quote".to_owned());
+            }
+        }
+    }
+}
+
+/// Reads a size: a number and a unit of powers of 1024 (`64m`, `1GiB`).
+fn bytes(text: &str) -> Option<u64> {
+    let lower = text.to_lowercase();
+    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(digits);
+    let power = match unit.trim_start() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 1,
+        "m" | "mb" | "mib" => 2,
+        "g" | "gb" | "gib" => 3,
+        "t" | "tb" | "tib" => 4,
+        "p" | "pb" | "pib" => 5,
+        _ => return None,
+    };
+    let scale = 1_u64 << (10 * power);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let whole = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    // More than twelve places say nothing below a byte.
+    let fraction = &fraction[..fraction.len().min(12)];
+    let part = match fraction {
+        "" => 0,
+        _ => u128::from(fraction.parse::<u64>().ok()?) * u128::from(scale) / power_of_ten(fraction),
+    };
+    whole.checked_add(u64::try_from(part).ok()?)
+}
+
+fn power_of_ten(fraction: &str) -> u128 {
+    fraction.bytes().fold(1, |power, _| power * 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(text: &str) -> Result<Mount, Error> {
+        Mount::parse(&Word { text: text.to_owned(), span: Span::default() })
+    }
+
+    fn spec(text: &str) -> MountSpec {
+        mount(text).unwrap().resolve(&|value| Ok(value.replace('$', "v"))).unwrap()
+    }
+
+    #[test]
+    fn mounts_have_types_and_defaults() {
+        let bind = spec("target=/x");
+        assert_eq!((bind.kind, bind.read_only), (MountKind::Bind, true));
+        assert!(!spec("target=/x,rw").read_only);
+        let cache = spec("type=cache,dst=/$a,sharing=locked,mode=0700,uid=5,id=x");
+        assert_eq!(cache.target.as_deref(), Some("/va"));
+        assert_eq!((cache.mode, cache.uid, cache.read_only), (Some(0o700), Some(5), false));
+        assert_eq!(cache.sharing, Some(Sharing::Locked));
+        let secret = spec("type=secret,id=token,required,env=TOKEN");
+        assert!(secret.required);
+        assert_eq!(secret.env.as_deref(), Some("TOKEN"));
+        assert_eq!(spec("type=tmpfs,target=/t,size=1.5k").size, Some(1536));
+        assert_eq!(spec("\"source=a,b\",target=/x").source.as_deref(), Some("a,b"));
+    }
+
+    #[test]
+    fn bad_mounts_are_refused() {
+        for (text, expected) in [
+            ("type=bnd", "unsupported mount type \"bnd\" (did you mean bind?)"),
+            ("trget=/x", "unexpected key 'trget' in 'trget=/x' (did you mean target?)"),
+            (
+                "from=$x,target=/y",
+                "'from' doesn't support variable expansion, define alias stage instead",
+            ),
+            ("target", "invalid field 'target' must be a key=value pair"),
+            ("size=4", "unexpected key 'size' for mount type 'bind'"),
+            ("type=tmpfs,size=x", "invalid value for size: x"),
+            ("uid=1", "uid not allowed for \"bind\" type mounts"),
+            ("type=cache,mode=9", "invalid value 9 for mode"),
+            ("type=secret", "invalid secret mount. one of source, target required"),
+            ("sharing=shared", "invalid cache sharing set for bind mount"),
+            ("ro=maybe", "invalid value for ro: maybe"),
+            ("a\"b", "failed to parse csv mounts: bare \" in non-quoted field"),
+        ] {
+            assert_eq!(mount(text).unwrap_err().to_string(), expected, "{text}");
+        }
+    }
 }

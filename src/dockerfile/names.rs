@@ -56,3 +56,32 @@ pub fn find_stage(stages: &[Stage], text: &str) -> Option<usize> {
     }
     find_base(stages, &text.to_lowercase())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dockerfile::parse;
+
+    #[test]
+    fn names_follow_the_grammar() {
+        for name in ["a", "Build", "x86_64-v2.1"] {
+            assert_eq!(name.parse::<StageName>().unwrap().as_str(), name.to_lowercase());
+        }
+        for name in ["", "1a", "_a", "a/b", "a b", "é"] {
+            assert!(name.parse::<StageName>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn stages_are_found_by_name_and_number() {
+        let stages = parse("FROM x AS Base\nFROM y\nFROM z AS base\n").unwrap().stages;
+        assert_eq!(find_base(&stages, "base"), Some(2));
+        assert_eq!(find_base(&stages[..2], "base"), Some(0));
+        assert_eq!(find_base(&stages, "BASE"), None);
+        assert_eq!(find_base(&stages, "1"), None);
+        assert_eq!(find_stage(&stages, "BASE"), Some(2));
+        assert_eq!(find_stage(&stages, "1"), Some(1));
+        assert_eq!(find_stage(&stages, "3"), None);
+        assert_eq!(find_stage(&stages, "y"), None);
+    }
+}

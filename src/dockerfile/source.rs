@@ -59,7 +59,7 @@ impl std::fmt::Display for Position {
 }
 
 /// A word as it is written, quotes and variables included, and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Word {
     /// The word, not expanded. Continuations inside it are joined.
     pub text: String,

@@ -1,7 +1,11 @@
 //! Build checks: what is legal but probably not meant. Rule names and texts are those of
 //! BuildKit's checks (Dockerfile documentation, "Build checks").
 
-use crate::dockerfile::source::Span;
+mod stages;
+mod words;
+
+use crate::dockerfile::ast::Dockerfile;
+use crate::dockerfile::source::{Span, Word};
 
 /// A remark about a legal Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,4 +64,38 @@ impl std::fmt::Display for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// What the rules need of an instruction that its typed form does not keep.
+#[derive(Debug, Default)]
+pub(crate) struct Note {
+    /// The instruction's keyword as written.
+    pub(crate) keyword: Word,
+    /// `AS` as written.
+    pub(crate) as_keyword: Option<Word>,
+    /// The stage's name as written.
+    pub(crate) stage_name: Option<Word>,
+    /// The arguments of the old form of `ENV` or `LABEL`.
+    pub(crate) legacy_pair: Option<Span>,
+    /// Empty lines inside the instruction.
+    pub(crate) empty_continuations: Vec<Span>,
+}
+
+/// Applies all rules but those that `# check=skip=` names; warnings are in the order of the file.
+pub(crate) fn check(file: &Dockerfile, notes: &[Note]) -> Vec<Warning> {
+    let skipped = skipped(file.directives.check.as_ref().map_or("", |check| &check.text));
+    let mut warnings = Vec::new();
+    words::check(notes, &mut warnings);
+    stages::check(file, &mut warnings);
+    warnings.retain(|warning| !skipped.contains(&warning.rule));
+    warnings.sort_by_key(|warning| (warning.span, warning.rule));
+    warnings
+}
+
+/// Reads `skip=A,B` (or `skip=all`) of a `check` directive; its options are separated by `;`.
+fn skipped(check: &str) -> Vec<Rule> {
+    let lists = check.split(';').filter_map(|option| option.trim().strip_prefix("skip="));
+    let names: Vec<&str> = lists.flat_map(|list| list.split(',')).map(str::trim).collect();
+    let is_skipped = |rule: &&Rule| names.iter().any(|name| *name == "all" || *name == rule.name());
+    Rule::ALL.iter().filter(is_skipped).copied().collect()
 }

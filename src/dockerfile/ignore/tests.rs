@@ -1,0 +1,153 @@
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use crate::dockerfile::{Patterns, Verdict};
+
+fn is_excluded(patterns: &str, path: &str) -> bool {
+    let patterns = Patterns::parse(patterns).unwrap();
+    patterns.verdict(Path::new(path), false) != Verdict::Keep
+}
+
+#[test]
+fn patterns_match_as_in_moby() {
+    for (pattern, path, expected) in [
+        ("**", "file", true),
+        ("**", "dir/file", true),
+        ("**/", "file", true),
+        ("**/**", "dir/file", true),
+        ("dir/**", "dir/file", true),
+        ("dir/**", "dir", false),
+        ("dir/**", "dir/dir2/file", true),
+        ("**/dir", "dir/file", true),
+        ("**/dir2/*", "dir/dir2/file", true),
+        ("**/dir2/**", "dir/dir2/dir2/file", true),
+        ("**file", "file", true),
+        ("**file", "dir/file", true),
+        ("**/file", "dir/file", true),
+        ("**/file", "dirfile", false),
+        ("**/*.txt", "a/b.txt", true),
+        ("**/*.txt", "b.txt", true),
+        ("a**/*.txt", "ab/c.txt", true),
+        ("a/**/*.txt", "a/b/c/d.txt", true),
+        ("a/**/*.txt", "a/d.txt", true),
+        ("a[b-d]e", "ace", true),
+        ("a[b-d]e", "aae", false),
+        ("a[^b-d]e", "afe", true),
+        ("a\\*b", "a*b", true),
+        ("a\\*b", "axb", false),
+        ("a?b", "axb", true),
+        ("a?b", "a/b", false),
+        ("*", "x/y", true),
+        ("*/y", "x/y/z", true),
+        ("abc.def", "abcxdef", false),
+        ("a(b)c/def", "a(b)c/def/x", true),
+        ("/file", "file", true),
+        ("./dir/../file", "file", true),
+        ("../file", "file", false),
+        ("dir/", "dir/file", true),
+        ("  dir  ", "dir", true),
+        ("#dir", "#dir", false),
+        (" #dir", "#dir", true),
+        (".", "file", false),
+        ("é?", "éü", true),
+        ("docs\n!docs/README.md", "docs/README.md", false),
+        ("docs\n!docs/README.md", "docs/other.md", true),
+        ("docs\n! docs/README.md ", "docs/README.md", false),
+        ("docs\n!docs/README.md\ndocs/*.md", "docs/README.md", true),
+        ("*\n!src", "src/deep/file", false),
+        ("!src\n*", "src/file", true),
+        ("**\n!**/*.rs", "a/b.rs", false),
+        ("*.md\n!README*.md\nREADME-secret.md", "README-secret.md", true),
+        ("\u{feff}dir", "dir", true),
+        ("dir\r\nfile\r\n", "dir", true),
+    ] {
+        assert_eq!(is_excluded(pattern, path), expected, "{pattern:?} {path}");
+    }
+}
+
+#[test]
+fn bad_patterns_are_refused_with_their_line() {
+    for (text, message, line) in [
+        ("a\n!", "illegal exclusion pattern: \"!\"", 2),
+        ("a\n\n# x\n[", "syntax error in pattern", 4),
+        ("[]a]", "syntax error in pattern", 1),
+        ("[-x]", "syntax error in pattern", 1),
+        ("a\\", "syntax error in pattern", 1),
+        ("[z-a]", "syntax error in pattern", 1),
+    ] {
+        let error = Patterns::parse(text).unwrap_err();
+        assert_eq!((error.message.as_str(), error.line), (message, line), "{text}");
+    }
+}
+
+#[test]
+fn directories_are_pruned_unless_something_below_may_return() {
+    for (text, directory, expected) in [
+        ("node_modules", "node_modules", Verdict::SkipTree),
+        ("node_modules\n!src/keep", "node_modules", Verdict::SkipTree),
+        ("node_modules\n!node_modules/keep", "node_modules", Verdict::Skip),
+        ("**\n!*.md", "docs", Verdict::SkipTree),
+        ("**\n!*/x.md", "docs", Verdict::Skip),
+        ("**\n!**/x.md", "docs", Verdict::Skip),
+        ("a\n!a/b/c", "a/b", Verdict::Skip),
+        ("a\n!a/b/c", "a/d", Verdict::SkipTree),
+        ("a\n!a[^b]c", "a", Verdict::Skip),
+        ("x", "y", Verdict::Keep),
+    ] {
+        let patterns = Patterns::parse(text).unwrap();
+        assert_eq!(patterns.verdict(Path::new(directory), true), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn reasons_name_pattern_and_line() {
+    let patterns = Patterns::parse("# comment\n*.log\n!keep.log\n build \n").unwrap();
+    let reason = patterns.reason(Path::new("build/out/x")).unwrap();
+    assert_eq!((reason.pattern.as_str(), reason.line), ("build", 4));
+    assert_eq!(patterns.reason(Path::new("a.log")).unwrap().line, 2);
+    assert_eq!(patterns.reason(Path::new("keep.log")), None);
+    assert_eq!(patterns.reason(Path::new("src")), None);
+}
+
+#[test]
+fn a_hundred_thousand_paths_take_a_moment() {
+    let text = "node_modules\n**/*.pyc\n.git\n*.log\n!keep.log\nbuild/**\n**/__pycache__\n";
+    let patterns = Patterns::parse(text).unwrap();
+    let filter = patterns.filter();
+    let kept = (0..100_000)
+        .map(|n| format!("src/d{}/e{}/file{n}.py", n / 1000, n / 100))
+        .filter(|path| filter.verdict(Path::new(path), false) == Verdict::Keep)
+        .count();
+    assert_eq!(kept, 100_000);
+}
+
+fn patterns() -> impl Strategy<Value = String> {
+    proptest::collection::vec(r"!?(\*\*/)?[ab*?](/[ab*]|/\*\*){0,2}", 0..6)
+        .prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #[test]
+    fn any_text_parses_or_is_refused(text in r"([\[\]^!\\*?/.a-c\n -]|\PC){0,30}", path in "[a-c/]{0,8}") {
+        if let Ok(patterns) = Patterns::parse(&text) {
+            let _ = patterns.verdict(Path::new(&path), true);
+        }
+    }
+
+    #[test]
+    fn pruning_hides_nothing_and_the_filter_agrees(
+        text in patterns(),
+        path in "[ab]/[ab]/[ab](/[ab])?",
+    ) {
+        let patterns = Patterns::parse(&text).unwrap();
+        let path = Path::new(&path);
+        let verdict = patterns.verdict(path, false);
+        prop_assert_eq!(patterns.filter().verdict(path, false), verdict);
+        if verdict == Verdict::Keep {
+            for directory in path.ancestors().skip(1).filter(|it| !it.as_os_str().is_empty()) {
+                prop_assert_ne!(patterns.verdict(directory, true), Verdict::SkipTree);
+            }
+        }
+    }
+}
