@@ -1,9 +1,11 @@
 //! Which credential opens a repository.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Result, Secret, file, helper, save};
+use super::file::ConfigFile;
+use super::helper::Helper;
+use super::{Error, Result, Secret, save};
 use crate::image::{RegistryName, Repository};
 
 /// Something that opens a registry.
@@ -112,7 +114,18 @@ impl Credentials {
         username: &str,
         password: &Secret,
     ) -> Result<Saved> {
-        todo!()
+        let path = self.locations.docker_config.as_deref().ok_or(Error::NoFile)?;
+        let mut config = ConfigFile::read(path)?;
+        let helper = config.helper(registry).map(str::to_owned);
+        if let Some(name) = helper {
+            self.helper(&name).store(save::key_of(registry), username, password)?;
+            save::set(&mut config, registry, None);
+            save::write(path, &config)?;
+            return Ok(Saved::Helper(name));
+        }
+        save::set(&mut config, registry, Some((username, password)));
+        save::write(path, &config)?;
+        Ok(Saved::File(path.to_owned()))
     }
 
     /// Erases the login of `registry` from docker's file and its helper; returns whether there was one.
@@ -121,12 +134,139 @@ impl Credentials {
     ///
     /// When the file or the helper cannot be read or written.
     pub fn logout(&self, registry: &RegistryName) -> Result<bool> {
-        todo!()
+        let path = self.locations.docker_config.as_deref().ok_or(Error::NoFile)?;
+        let mut config = ConfigFile::read(path)?;
+        let in_helper = match config.helper(registry) {
+            // Helpers do not agree on whether erasing the unknown is an error, so ask first.
+            Some(name) => {
+                let (helper, key) = (self.helper(name), save::key_of(registry));
+                helper.find(key)?.is_some() && helper.erase(key)?
+            }
+            None => false,
+        };
+        let in_file = save::remove(&mut config, registry);
+        if in_file {
+            save::write(path, &config)?;
+        }
+        Ok(in_helper || in_file)
+    }
+
+    fn helper(&self, name: &str) -> Helper {
+        Helper::new(name, self.locations.helper_timeout)
+    }
+
+    fn look_in(&self, path: &Path, repository: &Repository) -> Result<Option<Credential>> {
+        let config = ConfigFile::read(path)?;
+        if let Some(name) = config.helper(&repository.registry) {
+            let found = self.helper(name).find(save::key_of(&repository.registry))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        config.credential(path, repository)
     }
 }
 
 impl Lookup for Credentials {
     fn lookup(&self, repository: &Repository) -> Result<Option<Credential>> {
-        todo!()
+        let files = self.locations.auth_files.iter().chain(&self.locations.docker_config);
+        for path in files {
+            if let Some(found) = self.look_in(path, repository)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::image::Reference;
+
+    fn at(path: &Path) -> Credentials {
+        Credentials::new(Locations {
+            docker_config: Some(path.to_owned()),
+            helper_timeout: Duration::from_millis(500),
+            ..Locations::default()
+        })
+    }
+
+    fn repository(text: &str) -> Repository {
+        text.parse::<Reference>().unwrap().repository
+    }
+
+    #[test]
+    fn login_keeps_unknown_keys_follows_links_and_is_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let real = directory.path().join("real.json");
+        let link = directory.path().join("config.json");
+        fs_err::write(&real, r#"{"psFormat":"x","auths":{"docker.io":{"auth":"YTpi"}}}"#).unwrap();
+        symlink("real.json", &link).unwrap();
+        let registry: RegistryName = "docker.io".parse().unwrap();
+        let secret = Secret::new("p:w".to_owned());
+        let saved = at(&link).login(&registry, "user", &secret).unwrap();
+        assert_eq!(saved, Saved::File(link.clone()));
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let text = fs_err::read_to_string(&real).unwrap();
+        assert!(text.contains("psFormat") && !text.contains("\"docker.io\""), "{text}");
+        let expected = Credential::Basic { username: "user".to_owned(), password: secret };
+        assert_eq!(at(&link).lookup(&repository("alpine")).unwrap(), Some(expected));
+        assert!(at(&link).logout(&registry).unwrap());
+        assert!(!at(&link).logout(&registry).unwrap());
+        assert_eq!(at(&link).lookup(&repository("alpine")).unwrap(), None);
+        assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn login_makes_the_directory_and_a_broken_file_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/config.json");
+        let registry: RegistryName = "localhost:5000".parse().unwrap();
+        at(&path).login(&registry, "u", &Secret::new("p".to_owned())).unwrap();
+        assert!(at(&path).lookup(&repository("localhost:5000/x")).unwrap().is_some());
+        fs_err::write(&path, "{").unwrap();
+        assert!(matches!(at(&path).lookup(&repository("x")), Err(Error::Json { .. })));
+        assert!(at(&path).login(&registry, "u", &Secret::new("p".to_owned())).is_err());
+        assert_eq!(fs_err::read_to_string(&path).unwrap(), "{");
+    }
+
+    /// The program is named by its path, because tests cannot change the search path.
+    fn run_helper(script: &str) -> Result<Option<Credential>> {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("docker-credential-test");
+        fs_err::write(&program, format!("{script}\n")).unwrap();
+        Helper::script(&program, Duration::from_secs(2)).find("r.example")
+    }
+
+    #[test]
+    fn helpers_answer_refuse_and_hang() {
+        let good =
+            r#"read key; echo "{\"ServerURL\":\"$key\",\"Username\":\"u\",\"Secret\":\"p\"}""#;
+        let password = Secret::new("p".to_owned());
+        let expected = Credential::Basic { username: "u".to_owned(), password };
+        assert_eq!(run_helper(good).unwrap(), Some(expected));
+        let token = r#"echo '{"Username":"<token>","Secret":"t"}'"#;
+        assert!(matches!(run_helper(token).unwrap(), Some(Credential::IdentityToken(_))));
+        let missing = "echo 'credentials not found in native keychain'; exit 1";
+        assert_eq!(run_helper(missing).unwrap(), None);
+        let broken = run_helper("echo 'no keyring'; exit 1").unwrap_err();
+        assert!(broken.to_string().ends_with("failed to get: no keyring"), "{broken}");
+        let begun = Instant::now();
+        assert!(matches!(run_helper("sleep 20"), Err(Error::HelperTimeout { .. })));
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_missing_helper_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        fs_err::write(&path, r#"{"credsStore":"surely-not-installed"}"#).unwrap();
+        let error = at(&path).lookup(&repository("x")).unwrap_err();
+        assert!(matches!(error, Error::HelperStart { .. }), "{error}");
     }
 }

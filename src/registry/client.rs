@@ -3,12 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
 
-use super::{BlobStream, Hosts, Result, RetryPolicy};
+use super::progress::Progress;
+use super::push::Push;
+use super::retry::Budget;
+use super::session::{Session, Shared};
+use super::{BlobStream, Error, Hosts, Result, RetryPolicy, manifests};
 use crate::blob::Source;
-use crate::credentials::{Lookup, Secret};
-use crate::event::{Sink, TransferId};
+use crate::credentials::{Credential, Fixed, Lookup, Secret};
+use crate::event::{Direction, Sink, TransferId, TransferOutcome};
 use crate::image::{
     Descriptor, Digest, Manifest, Reference, RegistryName, Repository, RepositoryName,
 };
@@ -64,42 +69,74 @@ pub enum Pushed {
 
 /// A client of all registries. Cloning it is cheap; clones share connections and tokens.
 #[derive(Clone)]
-pub struct Client {}
+pub struct Client {
+    shared: Arc<Shared>,
+}
 
 impl Client {
     /// Returns a client. Does no input or output: that begins with the first request.
     #[must_use]
     pub fn new(options: ClientOptions) -> Self {
-        todo!()
+        Self { shared: Arc::new(Shared::new(options)) }
     }
 
     /// Returns the descriptor of the manifest that `reference` names, without its platform.
     pub async fn resolve(&self, reference: &Reference) -> Result<Descriptor> {
-        todo!()
+        self.from_any(&reference.repository, async |session| {
+            manifests::resolve(session, reference).await
+        })
+        .await
     }
 
     /// Returns the manifest that `reference` names, its digest verified when the reference has one.
     pub async fn manifest(&self, reference: &Reference) -> Result<Manifest> {
-        todo!()
+        self.from_any(&reference.repository, async |session| {
+            manifests::get(session, reference).await
+        })
+        .await
     }
 
     /// Returns the size of a blob in `repository`, or `None` when it is not there.
+    ///
+    /// Asks the registry itself, not its mirrors: that is what a push has to know.
     pub async fn blob_exists(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<u64>> {
-        todo!()
+        let session = self.upstream(repository);
+        let (path, mut budget) = (format!("blobs/{digest}"), session.budget());
+        let headers = HeaderMap::new();
+        let answer =
+            session.send_with_retries(Method::HEAD, &path, headers, "pull", &mut budget).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::OK => match answer.content_length() {
+                Some(size) => Ok(Some(size)),
+                None => Err(answer.protocol("the blob's size is missing")),
+            },
+            _ => Err(answer.into_error().await),
+        }
     }
 
-    /// Begins to fetch a blob.
+    /// Begins to fetch a blob: from a mirror if one has it, else from the registry.
+    ///
+    /// # Errors
+    ///
+    /// When no place has it, before any byte is given out.
     pub async fn fetch_blob(
         &self,
         repository: &Repository,
         descriptor: &Descriptor,
         transfer: TransferId,
     ) -> Result<BlobStream> {
-        todo!()
+        let name = descriptor.digest.short().to_owned();
+        let events = &self.shared.options.events;
+        let progress = Progress::begin(events, transfer, Direction::Pull, name, descriptor.size);
+        let endpoints = self.shared.options.hosts.for_pull(repository).into_iter();
+        let places = endpoints.map(|endpoint| Session::new(&self.shared, endpoint)).collect();
+        let budget = Budget::new(self.shared.options.retry);
+        BlobStream::open(places, descriptor.clone(), budget, progress).await
     }
 
     /// Returns a small blob, such as a config, when it is not larger than `limit` bytes.
@@ -109,7 +146,16 @@ impl Client {
         descriptor: &Descriptor,
         limit: u64,
     ) -> Result<Bytes> {
-        todo!()
+        if descriptor.size > limit {
+            let url = format!("{repository}@{}", descriptor.digest);
+            return Err(Error::TooLarge { url, limit });
+        }
+        let mut stream = self.fetch_blob(repository, descriptor, TransferId::next()).await?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = stream.next().await? {
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
     }
 
     /// Brings a blob into `repository`: sends nothing when it is there, or can be mounted from
@@ -122,21 +168,97 @@ impl Client {
         mount_from: &[RepositoryName],
         transfer: TransferId,
     ) -> Result<Pushed> {
-        todo!()
+        let name = descriptor.digest.short().to_owned();
+        let events = &self.shared.options.events;
+        let progress = Progress::begin(events, transfer, Direction::Push, name, descriptor.size);
+        let session = self.upstream(repository);
+        let progress_of_push = progress.clone();
+        let push =
+            Push { session: &session, descriptor, source, mount_from, progress: progress_of_push };
+        let outcome = push.run().await;
+        progress.end(match &outcome {
+            Ok(Pushed::AlreadyThere) => TransferOutcome::AlreadyThere,
+            Ok(Pushed::Mounted) => TransferOutcome::Mounted,
+            Ok(Pushed::Uploaded { .. }) => TransferOutcome::Moved,
+            Err(_) => TransferOutcome::Failed,
+        });
+        outcome
     }
 
     /// Pushes the manifest's exact bytes under `reference`'s digest or tag, and reads back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ManifestDigest`] when the registry then has another manifest there.
     pub async fn push_manifest(&self, reference: &Reference, manifest: &Manifest) -> Result<()> {
-        todo!()
+        let session = self.upstream(&reference.repository);
+        manifests::put(&session, &reference.manifest_key(), manifest).await
     }
 
     /// Checks that `registry` accepts the user and password.
+    ///
+    /// # Errors
+    ///
+    /// Of kind [`Kind::Denied`](super::Kind::Denied) when it does not.
     pub async fn check_login(
         &self,
         registry: &RegistryName,
         username: &str,
         password: &Secret,
     ) -> Result<()> {
-        todo!()
+        let mut options = self.shared.options.clone();
+        let (username, password) = (username.to_owned(), password.clone());
+        let credential = Credential::Basic { username, password };
+        // The name only stands in for the repository that a lookup is made for.
+        let name: RepositoryName = "login".parse().expect("a valid name");
+        let session = Session::new(
+            &Arc::new(Shared::new({
+                let registry = self.upstream_registry(registry, &name);
+                options.credentials = Arc::new(Fixed { registry, credential });
+                options
+            })),
+            self.shared
+                .options
+                .hosts
+                .for_push(&Repository { registry: registry.clone(), name: name.clone() }),
+        );
+        session.check().await
+    }
+
+    fn upstream_registry(&self, registry: &RegistryName, name: &RepositoryName) -> RegistryName {
+        let repository = Repository { registry: registry.clone(), name: name.clone() };
+        self.shared.options.hosts.for_push(&repository).repository.registry
+    }
+
+    fn upstream(&self, repository: &Repository) -> Session {
+        Session::new(&self.shared, self.shared.options.hosts.for_push(repository))
+    }
+
+    /// Does `work` with each place to pull `repository` from, until one succeeds. The last one,
+    /// the registry itself, decides which error is reported.
+    async fn from_any<T>(
+        &self,
+        repository: &Repository,
+        work: impl AsyncFn(&Session) -> Result<T>,
+    ) -> Result<T> {
+        let mut endpoints = self.shared.options.hosts.for_pull(repository);
+        let last = endpoints.pop();
+        for endpoint in endpoints {
+            let session = Session::new(&self.shared, endpoint);
+            match work(&session).await {
+                Ok(done) => return Ok(done),
+                Err(error) => {
+                    tracing::debug!(%error, repository = %session.repository, "mirror passed over");
+                }
+            }
+        }
+        let last = last.unwrap_or_else(|| self.shared.options.hosts.for_push(repository));
+        work(&Session::new(&self.shared, last)).await
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Client").finish_non_exhaustive()
     }
 }

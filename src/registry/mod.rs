@@ -8,11 +8,21 @@
 //! The layers around a request, from the outside: the operation with its retry budget, the
 //! answer to a challenge, redirects, the connection.
 
+mod answer;
+mod auth;
+mod challenge;
 mod client;
+mod connections;
 mod error;
+mod host;
 mod hosts;
+mod location;
+mod manifests;
+mod progress;
 mod pull;
+mod push;
 mod retry;
+mod session;
 
 pub use client::{Client, ClientOptions, Pushed};
 pub use error::{Error, Kind, StatusError};

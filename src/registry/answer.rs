@@ -1,0 +1,185 @@
+//! An answer: its status, a bounded body, and what an error body says.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode};
+use jiff::Timestamp;
+use oci_client::errors::{OciEnvelope, OciErrorCode};
+use reqwest::{RequestBuilder, Response, Url};
+use serde_json::Value;
+
+use super::location::redacted;
+use super::{Error, Result, StatusError, retry};
+
+/// Most that is read of an error's body.
+const MAX_ERROR_BYTES: u64 = 64 << 10;
+/// Most of an error message that is kept: error pages are long and say little.
+const MAX_MESSAGE_CHARS: usize = 300;
+/// How long a registry may take to begin its answer, and to go on with it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+/// The headers in which registries name a request.
+const REQUEST_ID_HEADERS: [&str; 5] = [
+    "x-request-id",
+    "x-amzn-requestid",
+    "x-github-request-id",
+    "x-ms-correlation-request-id",
+    "docker-request-id",
+];
+
+/// A response with what is needed to talk about it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response,
+    pub(super) method: Method,
+    /// The URL that answered, after redirects.
+    pub(super) url: Url,
+}
+
+impl Answer {
+    /// Sends a request without a long body and waits for the answer's head.
+    pub(super) async fn wait(request: RequestBuilder, method: Method, url: Url) -> Result<Self> {
+        match tokio::time::timeout(PATIENCE, request.send()).await {
+            Ok(Ok(response)) => Ok(Self { response, method, url }),
+            Ok(Err(error)) => Err(transport(&method, &url, error)),
+            Err(_) => Err(Error::Stalled { method, url: redacted(&url), after: PATIENCE }),
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// Returns a header's text, empty for none.
+    pub(super) fn header(&self, name: impl http::header::AsHeaderName) -> &str {
+        self.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Returns `Content-Length`, which for `HEAD` is that of the content.
+    pub(super) fn content_length(&self) -> Option<u64> {
+        self.header(CONTENT_LENGTH).parse().ok()
+    }
+
+    /// Returns an error about this answer.
+    pub(super) fn protocol(&self, reason: &'static str) -> Error {
+        Error::Protocol { method: self.method.clone(), url: redacted(&self.url), reason }
+    }
+
+    /// Returns the answer when its status is one of success, else the error that it is.
+    pub(super) async fn expect_success(self) -> Result<Self> {
+        if self.status().is_success() { Ok(self) } else { Err(self.into_error().await) }
+    }
+
+    /// Returns the next bytes of the body.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        match tokio::time::timeout(PATIENCE, self.response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(transport(&self.method, &self.url, error)),
+            Err(_) => Err(Error::Stalled {
+                method: self.method.clone(),
+                url: redacted(&self.url),
+                after: PATIENCE,
+            }),
+        }
+    }
+
+    /// Returns the whole body, which may have `limit` bytes.
+    pub(super) async fn read(&mut self, limit: u64) -> Result<Bytes> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Err(Error::TooLarge { url: redacted(&self.url), limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// Returns the error that this answer is.
+    pub(super) async fn into_error(mut self) -> Error {
+        let (status, retry_after) =
+            (self.status(), retry::retry_after(self.headers(), Timestamp::now()));
+        let request_id = REQUEST_ID_HEADERS
+            .iter()
+            .map(|name| self.header(*name))
+            .find(|id| !id.is_empty())
+            .map(clean);
+        let is_text = self.header(CONTENT_TYPE).starts_with("text/plain");
+        let mut body = Vec::new();
+        // What arrived before the limit, or before the body broke off, says enough.
+        while let Ok(Some(chunk)) = self.chunk().await {
+            body.extend_from_slice(&chunk);
+            if body.len() as u64 >= MAX_ERROR_BYTES {
+                break;
+            }
+        }
+        Error::Status(Box::new(StatusError {
+            method: self.method,
+            url: redacted(&self.url),
+            status,
+            errors: parse_errors(&body, is_text),
+            request_id,
+            retry_after,
+        }))
+    }
+}
+
+/// Returns the error of a request that got no (complete) answer.
+pub(super) fn transport(method: &Method, url: &Url, error: reqwest::Error) -> Error {
+    // Its own text would show the whole URL.
+    let source = error.without_url();
+    Error::Transport { method: method.clone(), url: redacted(url), source }
+}
+
+/// Reads an error body: the envelope of the specification, or what registries send instead.
+fn parse_errors(body: &[u8], is_text: bool) -> Vec<(String, String)> {
+    if let Ok(envelope) = serde_json::from_slice::<OciEnvelope>(body) {
+        let errors = envelope.errors.into_iter();
+        return errors.map(|e| (clean(&code_text(&e.code)), clean(&e.message))).collect();
+    }
+    let message = match serde_json::from_slice::<Value>(body) {
+        Ok(value) => ["details", "message", "error", "errors"]
+            .into_iter()
+            .find_map(|key| value.get(key)?.as_str().map(str::to_owned)),
+        Err(_) if is_text => String::from_utf8_lossy(body).lines().next().map(str::to_owned),
+        Err(_) => None,
+    };
+    let cleaned = message.map(|text| clean(&text)).filter(|text| !text.is_empty());
+    cleaned.map(|text| (String::new(), text)).into_iter().collect()
+}
+
+fn code_text(code: &OciErrorCode) -> String {
+    match serde_json::to_value(code) {
+        Ok(Value::String(text)) => text,
+        _ => String::new(),
+    }
+}
+
+/// Returns the text without control characters, which could steer a terminal, and not too long.
+fn clean(text: &str) -> String {
+    text.trim().chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_errors_that_registries_send() {
+        let read = |body: &str, is_text| parse_errors(body.as_bytes(), is_text);
+        let pair = |code: &str, message: &str| vec![(code.to_owned(), message.to_owned())];
+        let standard = r#"{"errors":[{"code":"DENIED","message":"no\u001b[2J way"}]}"#;
+        assert_eq!(read(standard, false), pair("DENIED", "no[2J way"));
+        let unknown = r#"{"errors":[{"code":"PROJECT_POLICY","message":"m"}]}"#;
+        assert_eq!(read(unknown, false), pair("PROJECT_POLICY", "m"));
+        assert_eq!(read(r#"{"details":"bad token"}"#, false), pair("", "bad token"));
+        assert_eq!(read("slow down\nmore", true), pair("", "slow down"));
+        assert_eq!(read("<html>nginx</html>", false), []);
+        assert_eq!(read(r#"{"errors":7}"#, false), []);
+    }
+}

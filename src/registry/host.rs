@@ -1,0 +1,158 @@
+//! What is known about one registry: how to reach it, what it asks for, how much may move at once.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use reqwest::Url;
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::answer::{Answer, transport};
+use super::auth::Auth;
+use super::challenge;
+use super::connections::{Route, Security};
+use super::location::{self, redacted};
+use super::session::Shared;
+use super::{Error, Result, retry};
+use crate::event::Event;
+use crate::image::{DEFAULT_REGISTRY, RegistryName};
+
+/// Where Docker's registry answers.
+const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
+/// How long finding out whether a registry speaks TLS may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How many short requests may be under way for each blob that may.
+const REQUESTS_PER_TRANSFER: usize = 4;
+
+/// One registry.
+pub(super) struct Host {
+    pub(super) name: RegistryName,
+    pub(super) insecure: bool,
+    access: OnceCell<Access>,
+    pub(super) auth: Auth,
+    /// Bounds blobs coming in. Apart from those going out: who copies within one registry holds
+    /// one of each, and would wait for itself.
+    pub(super) downloads: std::sync::Arc<Semaphore>,
+    /// Bounds blobs going out.
+    pub(super) uploads: Semaphore,
+    /// Bounds requests that are waiting for their answer's head.
+    pub(super) requests: Semaphore,
+}
+
+/// How a registry is reached.
+#[derive(Debug, Clone)]
+pub(super) struct Access {
+    /// Scheme, host and port.
+    pub(super) base: Url,
+    pub(super) security: Security,
+}
+
+impl Host {
+    pub(super) fn new(name: RegistryName, insecure: bool, concurrency: usize) -> Self {
+        let concurrency = concurrency.max(1);
+        Self {
+            name,
+            insecure,
+            access: OnceCell::new(),
+            auth: Auth::default(),
+            downloads: std::sync::Arc::new(Semaphore::new(concurrency)),
+            uploads: Semaphore::new(concurrency),
+            requests: Semaphore::new(concurrency * REQUESTS_PER_TRANSFER),
+        }
+    }
+
+    /// Returns how to reach the registry; asks it the first time when that is not certain.
+    ///
+    /// A registry elsewhere is reached by verified TLS. One on this machine mostly speaks plain
+    /// HTTP, so that is asked first; a server that wants TLS answers 400 or hangs up, and is then
+    /// asked by TLS. One that settings call insecure is asked by unverified TLS, then by HTTP.
+    pub(super) async fn access(&self, shared: &Shared) -> Result<&Access> {
+        self.access.get_or_try_init(async || self.find_access(shared).await).await
+    }
+
+    async fn find_access(&self, shared: &Shared) -> Result<Access> {
+        let tls = if self.insecure { Security::Unverified } else { Security::Verified };
+        let is_local = self.name.is_loopback();
+        if !is_local && !self.insecure {
+            return self.by(tls);
+        }
+        let has_port = self.name.host() != self.name.as_str();
+        let (first, second) =
+            if is_local { (Security::Plain, tls) } else { (tls, Security::Plain) };
+        let chosen = match self.probe(shared, self.by(first)?).await {
+            Ok(answer) if answer.status() != StatusCode::BAD_REQUEST => first,
+            // Both schemes would use the same port.
+            Err(error) if is_local && has_port && is_unreachable(&error) => return Err(error),
+            // A server of TLS says 400 to plain HTTP, or sends what is not HTTP.
+            other => match self.probe(shared, self.by(second)?).await {
+                Ok(_) => second,
+                Err(error) if is_certificate_error(&error) => return Err(error),
+                Err(error) => match other {
+                    Ok(_) => first,
+                    Err(_) => return Err(error),
+                },
+            },
+        };
+        if self.insecure && !is_local {
+            let how = if chosen == Security::Plain { "plain HTTP" } else { "unverified TLS" };
+            let text = format!("registry `{}` is used by {how}", self.name);
+            shared.options.events.emit(Event::Warning { text });
+        }
+        self.by(chosen)
+    }
+
+    fn by(&self, security: Security) -> Result<Access> {
+        let scheme = if security == Security::Plain { "http" } else { "https" };
+        let name = match self.name.as_str() {
+            DEFAULT_REGISTRY => DOCKER_HUB_HOST,
+            name => name,
+        };
+        let text = format!("{scheme}://{name}/");
+        let base = Url::parse(&text).map_err(|_| Error::Protocol {
+            method: Method::GET,
+            url: text.clone(),
+            reason: "the registry's name makes no URL",
+        })?;
+        Ok(Access { base, security })
+    }
+
+    /// Asks for the API's version, without credentials, and keeps the challenge.
+    async fn probe(&self, shared: &Shared, access: Access) -> Result<Answer> {
+        let url = access.base.join("v2/").expect("a constant path joins");
+        let client = shared.connections.client(access.security, route(&url)).await?;
+        let sent = tokio::time::timeout(PROBE_TIMEOUT, client.get(url.clone()).send()).await;
+        let Ok(sent) = sent else {
+            let (method, url) = (Method::GET, redacted(&url));
+            return Err(Error::Stalled { method, url, after: PROBE_TIMEOUT });
+        };
+        let response = sent.map_err(|error| transport(&Method::GET, &url, error))?;
+        if let Some(challenge) = challenge::choose(response.headers()) {
+            self.auth.remember(challenge);
+        }
+        Ok(Answer { response, method: Method::GET, url })
+    }
+
+    /// Asks for the API's version only to learn the challenge: some registries refuse a request
+    /// without saying what they want.
+    pub(super) async fn ask_for_challenge(&self, shared: &Shared, access: &Access) -> Result<()> {
+        self.probe(shared, access.clone()).await.map(drop)
+    }
+}
+
+/// Returns whether a connection to `url` may use a proxy.
+pub(super) fn route(url: &Url) -> Route {
+    if location::is_loopback(url) { Route::Direct } else { Route::Proxied }
+}
+
+/// Returns whether nobody answered at all, which the other scheme would not change.
+fn is_unreachable(error: &Error) -> bool {
+    match error {
+        Error::Transport { source, .. } => {
+            source.is_connect() && retry::tls_error(source).is_none()
+        }
+        _ => true,
+    }
+}
+
+fn is_certificate_error(error: &Error) -> bool {
+    matches!(error, Error::Transport { source, .. } if retry::is_certificate(source))
+}

@@ -1,0 +1,149 @@
+//! Manifests (OCI distribution-spec, "Pulling manifests", "Pushing Manifests").
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::answer::Answer;
+use super::location::redacted;
+use super::retry::Budget;
+use super::session::{Body, Request, Session};
+use super::{Error, Result};
+use crate::image::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Reference, media_type};
+
+/// The registry's word for the digest of what it sends.
+const CONTENT_DIGEST: &str = "docker-content-digest";
+
+/// Returns the descriptor of the manifest, by `HEAD` where that tells enough.
+pub(super) async fn resolve(session: &Session, reference: &Reference) -> Result<Descriptor> {
+    let mut budget = session.budget();
+    let answer = ask(session, Method::HEAD, &reference.manifest_key(), &mut budget).await?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        return Err(answer.into_error().await);
+    }
+    if answer.status() == StatusCode::OK
+        && let Some(descriptor) = described(&answer)
+        && reference.digest.as_ref().is_none_or(|asked| *asked == descriptor.digest)
+    {
+        return Ok(descriptor);
+    }
+    // `HEAD` may be switched off, or say too little; and its errors have no body.
+    fetch(session, reference, &mut budget).await.map(|manifest| descriptor_of(&manifest, reference))
+}
+
+/// Returns the manifest, its digest verified when the reference has one.
+pub(super) async fn get(session: &Session, reference: &Reference) -> Result<Manifest> {
+    fetch(session, reference, &mut session.budget()).await
+}
+
+/// Sends the manifest's bytes to `key`, a tag or digest, and checks that they are there.
+pub(super) async fn put(session: &Session, key: &str, manifest: &Manifest) -> Result<()> {
+    let mut budget = session.budget();
+    let path = format!("manifests/{key}");
+    loop {
+        let url = session.url(&path).await?;
+        let scopes = vec![session.scope("pull,push")];
+        let mut request = Request::new(Method::PUT, url, scopes);
+        let invalid = |_| Error::Manifest {
+            url: redacted(&request.url),
+            source: crate::image::Error::MediaType(manifest.media_type.clone()),
+        };
+        let content_type = HeaderValue::from_str(&manifest.media_type).map_err(invalid)?;
+        request.headers.insert(CONTENT_TYPE, content_type);
+        request.body = Body::Bytes(Bytes::from(manifest.bytes.clone()));
+        let sent = match session.send(&request).await {
+            Ok(answer) => answer.expect_success().await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(_) => break,
+            Err(error) => session.wait(&request, error, &mut budget).await?,
+        }
+    }
+    read_back(session, key, manifest, &mut budget).await
+}
+
+async fn read_back(
+    session: &Session,
+    key: &str,
+    manifest: &Manifest,
+    budget: &mut Budget,
+) -> Result<()> {
+    let answer = ask(session, Method::HEAD, key, budget).await?;
+    if answer.status() == StatusCode::OK
+        && answer.header(CONTENT_DIGEST) == manifest.digest.to_string()
+    {
+        return Ok(());
+    }
+    // The header is missing or wrong with some registries; the bytes decide.
+    let answer = ask(session, Method::GET, key, budget).await?;
+    let mut answer = answer.expect_success().await?;
+    let bytes = answer.read(MAX_MANIFEST_BYTES as u64).await?;
+    if bytes == manifest.bytes {
+        return Ok(());
+    }
+    Err(Error::ManifestDigest {
+        url: redacted(&answer.url),
+        expected: manifest.digest.clone(),
+        actual: manifest.digest.of_same_algorithm(&bytes),
+    })
+}
+
+async fn fetch(session: &Session, reference: &Reference, budget: &mut Budget) -> Result<Manifest> {
+    let key = reference.manifest_key();
+    loop {
+        let answer = ask(session, Method::GET, &key, budget).await?.expect_success().await?;
+        match read(answer, reference).await {
+            Ok(manifest) => return Ok(manifest),
+            Err(error) => {
+                let what = format!("GET {}/manifests/{key}", session.repository);
+                budget.wait(&what, error, &*session.shared.options.events).await?;
+            }
+        }
+    }
+}
+
+async fn read(mut answer: Answer, reference: &Reference) -> Result<Manifest> {
+    let bytes = answer.read(MAX_MANIFEST_BYTES as u64).await?;
+    let url = redacted(&answer.url);
+    if let Some(expected) = &reference.digest {
+        let actual = expected.of_same_algorithm(&bytes);
+        if actual != *expected {
+            return Err(Error::ManifestDigest { url, expected: expected.clone(), actual });
+        }
+    }
+    let declared = Some(answer.header(CONTENT_TYPE)).filter(|text| !text.is_empty());
+    let manifest = Manifest::parse(bytes.to_vec(), declared)
+        .map_err(|source| Error::Manifest { url, source })?;
+    let said = answer.header(CONTENT_DIGEST);
+    if reference.digest.is_none() && !said.is_empty() && said != manifest.digest.to_string() {
+        // Many registries get this header wrong, so it only counts when a digest was asked for.
+        tracing::debug!(said, actual = %manifest.digest, "the registry names another digest");
+    }
+    Ok(manifest)
+}
+
+async fn ask(session: &Session, method: Method, key: &str, budget: &mut Budget) -> Result<Answer> {
+    let accept = HeaderValue::from_str(&media_type::MANIFESTS.join(", "));
+    let accept = accept.expect("media types make a header");
+    let headers = HeaderMap::from_iter([(ACCEPT, accept)]);
+    session.send_with_retries(method, &format!("manifests/{key}"), headers, "pull", budget).await
+}
+
+/// Returns what a `HEAD` says, when it says all of it and it can be used.
+fn described(answer: &Answer) -> Option<Descriptor> {
+    let digest: Digest = answer.header(CONTENT_DIGEST).parse().ok()?;
+    let content_type = answer.header(CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    let is_known = media_type::is_index(content_type) || media_type::is_manifest(content_type);
+    let size = answer.content_length().filter(|size| *size > 0)?;
+    is_known.then(|| Descriptor::new(content_type, digest, size))
+}
+
+/// Returns the manifest's descriptor under the digest that it was asked for by.
+fn descriptor_of(manifest: &Manifest, reference: &Reference) -> Descriptor {
+    let mut descriptor = manifest.descriptor();
+    if let Some(asked) = &reference.digest {
+        descriptor.digest = asked.clone();
+    }
+    descriptor
+}

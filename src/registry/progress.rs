@@ -1,0 +1,50 @@
+//! The events of one transfer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::event::{Direction, Event, Sink, TransferId, TransferOutcome};
+
+/// The least time between two events of a transfer: 20 a second.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Tells a sink how a transfer goes, not too often.
+#[derive(Clone)]
+pub(super) struct Progress {
+    events: Arc<dyn Sink>,
+    transfer: TransferId,
+    last: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Progress {
+    /// Says that the transfer began.
+    pub(super) fn begin(
+        events: &Arc<dyn Sink>,
+        transfer: TransferId,
+        direction: Direction,
+        name: String,
+        total_bytes: u64,
+    ) -> Self {
+        let total_bytes = Some(total_bytes);
+        events.emit(Event::TransferStarted { transfer, direction, name, total_bytes });
+        Self { events: Arc::clone(events), transfer, last: Arc::default() }
+    }
+
+    /// Says that `position_bytes` of the whole are there, unless that was said just now.
+    pub(super) fn moved_to(&self, position_bytes: u64) {
+        {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            if position_bytes != 0 && last.is_some_and(|last| now - last < INTERVAL) {
+                return;
+            }
+            *last = Some(now);
+        }
+        self.events.emit(Event::TransferProgress { transfer: self.transfer, position_bytes });
+    }
+
+    /// Says how the transfer ended.
+    pub(super) fn end(&self, outcome: TransferOutcome) {
+        self.events.emit(Event::TransferFinished { transfer: self.transfer, outcome });
+    }
+}

@@ -1,0 +1,287 @@
+//! Requests to one repository of one registry: authorised, redirected, tried again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use reqwest::Url;
+
+use super::answer::Answer;
+use super::auth::{self, Need};
+use super::challenge::{self, Challenge};
+use super::connections::{Connections, Security};
+use super::host::{self, Access, Host};
+use super::push::Upload;
+use super::retry::Budget;
+use super::{ClientOptions, Endpoint, Error, Result, location};
+use crate::image::Repository;
+
+/// Redirects followed for one request; registries use one or two.
+const MAX_REDIRECTS: usize = 10;
+
+/// What all clones of a client share.
+pub(super) struct Shared {
+    pub(super) options: ClientOptions,
+    pub(super) connections: Connections,
+    hosts: Mutex<HashMap<(String, bool), Arc<Host>>>,
+}
+
+impl Shared {
+    pub(super) fn new(options: ClientOptions) -> Self {
+        let connections = Connections::new(options.ca_files.clone(), options.user_agent.clone());
+        Self { options, connections, hosts: Mutex::default() }
+    }
+
+    fn host(&self, endpoint: &Endpoint) -> Arc<Host> {
+        let name = &endpoint.repository.registry;
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (name.as_str().to_owned(), endpoint.insecure);
+        let make = || Host::new(name.clone(), endpoint.insecure, self.options.concurrency);
+        Arc::clone(hosts.entry(key).or_insert_with(|| Arc::new(make())))
+    }
+
+    /// Returns the HTTP client for `url`, to which `host` has led.
+    pub(super) async fn client_for(
+        &self,
+        url: &Url,
+        host: &Host,
+        access: &Access,
+    ) -> Result<&reqwest::Client> {
+        let security = if location::is_same_origin(url, &access.base) {
+            access.security
+        } else if url.scheme() == "http" {
+            Security::Plain
+        } else if host.insecure && url.host() == access.base.host() {
+            Security::Unverified
+        } else {
+            Security::Verified
+        };
+        self.connections.client(security, host::route(url)).await
+    }
+}
+
+/// What a request carries.
+#[derive(Clone)]
+pub(super) enum Body {
+    Empty,
+    Bytes(Bytes),
+    Blob(Arc<Upload>),
+}
+
+/// A request, complete but for its authorisation. It can be sent any number of times.
+#[derive(Clone)]
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+    pub(super) scopes: Vec<String>,
+}
+
+impl Request {
+    pub(super) fn new(method: Method, url: Url, scopes: Vec<String>) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: Body::Empty, scopes }
+    }
+
+    /// Returns what people are told is being tried.
+    fn what(&self) -> String {
+        format!("{} {}", self.method, location::redacted(&self.url))
+    }
+}
+
+/// One repository of one registry.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) host: Arc<Host>,
+    pub(super) repository: Repository,
+}
+
+impl Session {
+    pub(super) fn new(shared: &Arc<Shared>, endpoint: Endpoint) -> Self {
+        let host = shared.host(&endpoint);
+        Self { shared: Arc::clone(shared), host, repository: endpoint.repository }
+    }
+
+    pub(super) fn budget(&self) -> Budget {
+        Budget::new(self.shared.options.retry)
+    }
+
+    /// Returns the scope for `actions` (`pull` or `pull,push`) on the repository.
+    pub(super) fn scope(&self, actions: &str) -> String {
+        format!("repository:{}:{actions}", self.repository.name)
+    }
+
+    /// Returns the URL of `path` below the repository.
+    pub(super) async fn url(&self, path: &str) -> Result<Url> {
+        let access = self.host.access(&self.shared).await?;
+        let full = format!("v2/{}/{path}", self.repository.name);
+        access.base.join(&full).map_err(|_| Error::Protocol {
+            method: Method::GET,
+            url: full,
+            reason: "the repository's name makes no URL",
+        })
+    }
+
+    /// Sends a request of `path` until it succeeds, fails for good, or the budget is spent.
+    /// Returns whatever answer there is that is not transient.
+    pub(super) async fn send_with_retries(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        actions: &str,
+        budget: &mut Budget,
+    ) -> Result<Answer> {
+        loop {
+            let failed = match self.url(path).await {
+                Ok(url) => {
+                    let mut request = Request::new(method.clone(), url, vec![self.scope(actions)]);
+                    request.headers = headers.clone();
+                    match self.send(&request).await {
+                        Ok(answer) if is_worth_repeating(answer.status()) => {
+                            answer.into_error().await
+                        }
+                        Ok(answer) => return Ok(answer),
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            let what = format!("{method} {}/{path}", self.repository);
+            budget.wait(&what, failed, &*self.shared.options.events).await?;
+        }
+    }
+
+    /// Asks for the API's version, which only whom the registry knows is told.
+    pub(super) async fn check(&self) -> Result<()> {
+        let mut budget = self.budget();
+        loop {
+            let error = match self.try_check().await {
+                Ok(answer) => match answer.expect_success().await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            let what = format!("GET {}/v2/", self.host.name);
+            budget.wait(&what, error, &*self.shared.options.events).await?;
+        }
+    }
+
+    async fn try_check(&self) -> Result<Answer> {
+        let access = self.host.access(&self.shared).await?;
+        let url = access.base.join("v2/").expect("a constant path joins");
+        self.send(&Request::new(Method::GET, url, Vec::new())).await
+    }
+
+    /// Waits before `request` is tried again after `error`, or returns it.
+    pub(super) async fn wait(
+        &self,
+        request: &Request,
+        error: Error,
+        budget: &mut Budget,
+    ) -> Result<()> {
+        budget.wait(&request.what(), error, &*self.shared.options.events).await
+    }
+
+    /// Sends a request and returns whatever answer comes.
+    ///
+    /// With what is known of the registry's wishes it is authorised at once. Case 401: the
+    /// challenge is taken from the answer, or from `/v2/` when it has none, and the request is
+    /// sent once more, if that can make a difference. Credentials only go to the registry's own
+    /// origin, and a 401 from elsewhere is left as it is.
+    pub(super) async fn send(&self, request: &Request) -> Result<Answer> {
+        let access = self.host.access(&self.shared).await?;
+        let _permit = self.host.requests.acquire().await.expect("the semaphore is never closed");
+        let mut need = Need {
+            shared: &self.shared,
+            host: &self.host,
+            access,
+            repository: &self.repository,
+            scopes: request.scopes.clone(),
+        };
+        let first = self.host.auth.authorize(&need, None).await?;
+        let answer = self.follow(request, access, first.as_ref()).await?;
+        let is_ours = location::is_same_origin(&answer.url, &access.base);
+        if answer.status() != StatusCode::UNAUTHORIZED || !is_ours {
+            return Ok(answer);
+        }
+        match challenge::choose(answer.headers()) {
+            Some(challenge) => {
+                if let Challenge::Bearer(bearer) = &challenge {
+                    need.scopes = auth::merge(&need.scopes, bearer.scope.as_deref());
+                }
+                self.host.auth.remember(challenge);
+            }
+            None => self.host.ask_for_challenge(&self.shared, access).await?,
+        }
+        let second = self.host.auth.authorize(&need, first.as_ref()).await?;
+        if second.is_none() || second == first {
+            return Ok(answer);
+        }
+        self.follow(request, access, second.as_ref()).await
+    }
+
+    /// Sends a request and follows redirects by hand, so that credentials stay at home and long
+    /// bodies are opened again.
+    async fn follow(
+        &self,
+        request: &Request,
+        access: &Access,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer> {
+        let mut url = request.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let header = authorization.filter(|_| location::is_same_origin(&url, &access.base));
+            let answer = self.exchange(request, &url, access, header).await?;
+            let follows = match answer.status().as_u16() {
+                307 | 308 => true,
+                301..=303 => matches!(request.method, Method::GET | Method::HEAD),
+                _ => false,
+            };
+            if !follows {
+                return Ok(answer);
+            }
+            let Some(target) = location::of(answer.headers(), &url) else {
+                return Err(answer.protocol("the redirect says nowhere to go"));
+            };
+            location::check(&url, &target)?;
+            url = target;
+        }
+        let (method, url) = (request.method.clone(), location::redacted(&request.url));
+        Err(Error::Protocol { method, url, reason: "the redirects do not end" })
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request,
+        url: &Url,
+        access: &Access,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer> {
+        let client = self.shared.client_for(url, &self.host, access).await?;
+        let mut builder =
+            client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
+        if let Some(header) = authorization {
+            builder = builder.header(AUTHORIZATION, header);
+        }
+        let (method, url) = (request.method.clone(), url.clone());
+        match &request.body {
+            // A POST or PUT without a body says so; some registries insist.
+            Body::Empty if matches!(method, Method::POST | Method::PUT) => {
+                Answer::wait(builder.header(CONTENT_LENGTH, 0), method, url).await
+            }
+            Body::Empty => Answer::wait(builder, method, url).await,
+            Body::Bytes(bytes) => Answer::wait(builder.body(bytes.clone()), method, url).await,
+            Body::Blob(upload) => upload.send(builder, method, url).await,
+        }
+    }
+}
+
+/// Returns whether an answer of that status is treated as a failure that may pass.
+fn is_worth_repeating(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502..=504)
+}
