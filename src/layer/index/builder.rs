@@ -55,7 +55,7 @@ impl Node {
 
 /// Returns the sort key of `path`: `/` becomes NUL, which no path contains, so that the bytewise
 /// order of keys is the index's order.
-pub(in crate::layer) fn key(path: &[u8]) -> Vec<u8> {
+fn key(path: &[u8]) -> Vec<u8> {
     path.iter().map(|&byte| if byte == b'/' { 0 } else { byte }).collect()
 }
 
@@ -120,13 +120,13 @@ impl IndexBuilder {
         self.nodes.get(&key(path))
     }
 
-    /// Returns the nodes with their paths, in the index's order, which may be reversed.
-    pub(in crate::layer) fn nodes(&self) -> impl DoubleEndedIterator<Item = (Vec<u8>, &Node)> {
-        self.nodes.iter().map(|(key, node)| (path_of(key), node))
+    /// Records that the directory at `path` is needed, unless it is listed.
+    pub(in crate::layer) fn need(&mut self, path: &[u8]) {
+        self.imply(&key(path));
     }
 
     /// Forgets `path` and everything below it.
-    pub(in crate::layer) fn remove(&mut self, path: &[u8]) {
+    fn remove(&mut self, path: &[u8]) {
         let start = key(path);
         let mut end = start.clone();
         end.push(1);

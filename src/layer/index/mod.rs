@@ -38,7 +38,7 @@ use crate::layer::{Entry, EntryKind, Error, Result};
 mod builder;
 
 pub use builder::IndexBuilder;
-pub(super) use builder::{KEPT_FILES, MAX_KEPT, Node, as_path};
+pub(in crate::layer) use builder::{KEPT_FILES, MAX_KEPT, Node, as_path};
 
 const MAGIC: &[u8; 8] = b"rpubpath";
 const VERSION: u32 = 1;
