@@ -54,14 +54,20 @@ pub(crate) fn read(lines: &mut Lines<'_>, logical: &Logical) -> Result<Vec<Hered
     let mut heredocs = Vec::new();
     let mut at = 0;
     for word in words {
-        let start = logical.text[at..].find(&word).map_or(at, |found| at + found);
-        let end = (start + word.len()).min(logical.text.len());
-        if let Some(opening) = Opening::parse(&word) {
+        let rest = &logical.text[at..];
+        let opening = Opening::parse(&word);
+        // Words are the text's own but for odd substitutions, which are not looked for.
+        let skipped = match &opening {
+            Some(_) => rest.find(&word),
+            None => Some(rest.len() - rest.trim_start().len())
+                .filter(|skipped| rest[*skipped..].starts_with(&word)),
+        };
+        let start = at + skipped.unwrap_or(0);
+        let end = skipped.map_or(at, |_| start + word.len());
+        if let Some(opening) = opening {
             heredocs.push(body(lines, opening, logical.span(start, end))?);
         }
-        if logical.text.is_char_boundary(end) {
-            at = end;
-        }
+        at = end;
     }
     Ok(heredocs)
 }

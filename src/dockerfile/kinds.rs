@@ -198,11 +198,17 @@ fn copy(head: &Head<'_>) -> Result<Copy, Error> {
             ("exclude", Takes::Values),
         ],
     )?;
+    let from = flags.value("from");
+    if let Some(from) = from.as_ref().filter(|from| from.text.contains('$')) {
+        let message = "variable expansion is not supported for --from, define a new stage with \
+                       FROM using ARG from global scope as a workaround";
+        return Err(Error::new(ErrorKind::BadFlag, message, from.span));
+    }
     let (sources, destination) = sources(head)?;
     Ok(Copy {
         sources,
         destination,
-        from: flags.value("from"),
+        from,
         chown: flags.value("chown"),
         chmod: flags.value("chmod"),
         link: flags.bool("link").unwrap_or(false),

@@ -268,14 +268,15 @@ impl Run<'_> {
         };
         let trims = matches!(modifier, '#' | '%');
         let word = self.until_or_missing('}', trims, "")?;
+        let value = if trims { self.noted(name) } else { (self.lookup)(name) };
+        if value.is_none() && self.lexer.keep_unset {
+            // A shell's own forms, such as `${v:1:2}`, pass here: they are not ours to judge.
+            return Ok(format!("${{{name}{shown}{word}}}"));
+        }
         if !"+-?#%".contains(modifier) || (trims && empty == Empty::IsUnset) {
             return Err(unsupported(&shown));
         }
-        let value = if trims { self.noted(name) } else { (self.lookup)(name) };
         let Some(value) = value else {
-            if self.lexer.keep_unset {
-                return Ok(format!("${{{name}{shown}{word}}}"));
-            }
             return match modifier {
                 '-' => Ok(word),
                 '?' => Err(refusal(name, &word, "is not allowed to be unset")),

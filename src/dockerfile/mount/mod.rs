@@ -1,7 +1,10 @@
 //! `RUN --mount` (Dockerfile reference, "RUN --mount").
 
+mod values;
+
 use crate::dockerfile::error::{Error, ErrorKind};
 use crate::dockerfile::expand::ExpandError;
+use crate::dockerfile::mount::values::{bytes, csv};
 use crate::dockerfile::source::{Span, Word};
 use crate::dockerfile::suggest::suggest;
 
@@ -315,125 +318,5 @@ impl Mount {
     }
 }
 
-/// Splits a line of comma-separated values; quotes around a field protect commas (RFC 4180).
-fn csv(line: &str) -> Result<Vec<String>, String> {
-    let mut fields = Vec::new();
-    let mut rest = line;
-    loop {
-        let Some(quoted) = rest.strip_prefix('"') else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            let field = &rest[..end];
-            if field.contains('"') {
-                return Err("failed to parse csv mounts: bare \" in non-quoted field".to_owned());
-            }
-            fields.push(field.to_owned());
-            match rest.get(end + 1..) {
-                Some(next) => rest = next,
-                None => return Ok(fields),
-            }
-            continue;
-        };
-        let mut field = String::new();
-        let mut chars = quoted.char_indices().peekable();
-        let end = loop {
-            match chars.next() {
-                Some((_, '"')) if chars.next_if(|(_, c)| *c == '"').is_some() => field.push('"'),
-                Some((at, '"')) => break at,
-                Some((_, c)) => field.push(c),
-                None => {
-                    return Err("failed to parse csv mounts: missing closing quote".to_owned());
-                }
-            }
-        };
-        fields.push(field);
-        match quoted[end + 1..].strip_prefix(',') {
-            Some(next) => rest = next,
-            None if quoted.len() == end + 1 => return Ok(fields),
-            None => {
-                return Err("failed to parse csv mounts: text after a closing quote".to_owned());
-            }
-        }
-    }
-}
-
-/// Reads a size: a number and a unit of powers of 1024 (`64m`, `1GiB`).
-fn bytes(text: &str) -> Option<u64> {
-    let lower = text.to_lowercase();
-    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-    let (number, unit) = lower.split_at(digits);
-    let power = match unit.trim_start() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 1,
-        "m" | "mb" | "mib" => 2,
-        "g" | "gb" | "gib" => 3,
-        "t" | "tb" | "tib" => 4,
-        "p" | "pb" | "pib" => 5,
-        _ => return None,
-    };
-    let scale = 1_u64 << (10 * power);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let whole = whole.parse::<u64>().ok()?.checked_mul(scale)?;
-    // More than twelve places say nothing below a byte.
-    let fraction = &fraction[..fraction.len().min(12)];
-    let part = match fraction {
-        "" => 0,
-        _ => u128::from(fraction.parse::<u64>().ok()?) * u128::from(scale) / power_of_ten(fraction),
-    };
-    whole.checked_add(u64::try_from(part).ok()?)
-}
-
-fn power_of_ten(fraction: &str) -> u128 {
-    fraction.bytes().fold(1, |power, _| power * 10)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mount(text: &str) -> Result<Mount, Error> {
-        Mount::parse(&Word { text: text.to_owned(), span: Span::default() })
-    }
-
-    fn spec(text: &str) -> MountSpec {
-        mount(text).unwrap().resolve(&|value| Ok(value.replace('$', "v"))).unwrap()
-    }
-
-    #[test]
-    fn mounts_have_types_and_defaults() {
-        let bind = spec("target=/x");
-        assert_eq!((bind.kind, bind.read_only), (MountKind::Bind, true));
-        assert!(!spec("target=/x,rw").read_only);
-        let cache = spec("type=cache,dst=/$a,sharing=locked,mode=0700,uid=5,id=x");
-        assert_eq!(cache.target.as_deref(), Some("/va"));
-        assert_eq!((cache.mode, cache.uid, cache.read_only), (Some(0o700), Some(5), false));
-        assert_eq!(cache.sharing, Some(Sharing::Locked));
-        let secret = spec("type=secret,id=token,required,env=TOKEN");
-        assert!(secret.required);
-        assert_eq!(secret.env.as_deref(), Some("TOKEN"));
-        assert_eq!(spec("type=tmpfs,target=/t,size=1.5k").size, Some(1536));
-        assert_eq!(spec("\"source=a,b\",target=/x").source.as_deref(), Some("a,b"));
-    }
-
-    #[test]
-    fn bad_mounts_are_refused() {
-        for (text, expected) in [
-            ("type=bnd", "unsupported mount type \"bnd\" (did you mean bind?)"),
-            ("trget=/x", "unexpected key 'trget' in 'trget=/x' (did you mean target?)"),
-            (
-                "from=$x,target=/y",
-                "'from' doesn't support variable expansion, define alias stage instead",
-            ),
-            ("target", "invalid field 'target' must be a key=value pair"),
-            ("size=4", "unexpected key 'size' for mount type 'bind'"),
-            ("type=tmpfs,size=x", "invalid value for size: x"),
-            ("uid=1", "uid not allowed for \"bind\" type mounts"),
-            ("type=cache,mode=9", "invalid value 9 for mode"),
-            ("type=secret", "invalid secret mount. one of source, target required"),
-            ("sharing=shared", "invalid cache sharing set for bind mount"),
-            ("ro=maybe", "invalid value for ro: maybe"),
-            ("a\"b", "failed to parse csv mounts: bare \" in non-quoted field"),
-        ] {
-            assert_eq!(mount(text).unwrap_err().to_string(), expected, "{text}");
-        }
-    }
-}
+mod tests;
