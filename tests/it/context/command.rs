@@ -65,6 +65,12 @@ impl TestCommand {
         self
     }
 
+    /// Returns its last word when it has no arguments yet: the program, whoever runs it.
+    pub(crate) fn program(&self) -> String {
+        let last = self.command.get_args().last().unwrap_or(self.command.get_program());
+        last.to_string_lossy().into_owned()
+    }
+
     /// Returns it as words for a shell.
     pub(crate) fn describe(&self) -> String {
         let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
