@@ -5,7 +5,7 @@
 //! GNU time reports it. Everything happens in directories never used before: unpacking again where
 //! a tree was just removed is several times slower on ext4, for every tool.
 
-#![expect(clippy::unwrap_used, reason = "a bench may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a bench may panic")]
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 #[path = "../it/context/mod.rs"]
@@ -13,6 +13,7 @@
 mod context;
 
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ struct Row {
     theirs: Option<Measure>,
 }
 
+/// One comparison's work.
+type Work = fn(&Bench) -> Row;
+
 struct Bench {
     world: World,
     count: Cell<u32>,
@@ -54,7 +58,7 @@ fn main() {
         "{:<44} {:>10} {:>9} {:>10} {:>9} {:>7}  goal",
         "work (median wall, peak of largest process)", "rpub", "MiB", "peer", "MiB", "ratio"
     );
-    let benches: [(&str, fn(&Bench) -> Row); 6] = [
+    let benches: [(&str, Work); 6] = [
         ("start", start),
         ("step", step),
         ("pull", pull),
@@ -88,8 +92,10 @@ fn step(bench: &Bench) -> Row {
     const STEPS: u32 = 20;
     let base = bench.world.hub.reference("library/busybox:latest");
     let make = |steps: u32| {
-        let runs: String = (0..steps).map(|n| format!("RUN true {n}\n")).collect();
-        bench.world.dockerfile(&format!("steps-{steps}"), &format!("FROM {base}\n{runs}"))
+        let runs: Vec<String> = (0..steps).map(|n| format!("RUN true {n}\n")).collect();
+        bench
+            .world
+            .dockerfile(&format!("steps-{steps}"), &format!("FROM {base}\n{}", runs.concat()))
     };
     let (one, many) = (make(1), make(STEPS + 1));
     let (store, storage) = (bench.fresh("store"), bench.fresh("storage"));
@@ -210,8 +216,7 @@ impl Bench {
     }
 
     fn rpub(&self, args: &[&str], store: Option<&Path>) -> Measure {
-        let program = self.world.context.rpub([""; 0]).program();
-        let command = self.timed(&program).args(args);
+        let command = self.timed(context::program()).args(args);
         self.measure(match store {
             Some(store) => command.env("RPUB_STORE", store),
             None => command,
@@ -242,7 +247,7 @@ impl Bench {
     }
 
     /// Returns a command under GNU time, whose report goes to a file.
-    fn timed(&self, program: &str) -> TestCommand {
+    fn timed(&self, program: impl AsRef<OsStr>) -> TestCommand {
         let report = self.world.context.directory("report").join("time");
         let command = self.world.context.command("time").args(["-f", "%M", "-o"]);
         command.arg(report).arg(program)

@@ -109,12 +109,15 @@ fn the_table_has_no_circles() {
     }
 }
 
+/// A file's name, its text, and the faults in it.
+type Case = (&'static str, &'static str, &'static [(usize, &'static str)]);
+
 #[test]
 fn faults_are_found() {
     let rules = |file: &str, text: &str| -> Vec<(usize, String)> {
         faults(Path::new(file), text).into_iter().map(|fault| (fault.line, fault.rule)).collect()
     };
-    let cases: &[(&str, &str, &[(usize, &str)])] = &[
+    let cases: &[Case] = &[
         ("image/tag.rs", "use crate::store::Store;", &[(1, "`image` may not use `store`")]),
         (
             "layer/a.rs",

@@ -11,7 +11,9 @@ fn refused(text: &str, code: i32, says: &[&str]) {
     context.write("app/Dockerfile", text);
     let output = context.rpub(["build", "-t", "app"]).arg(context.path("app")).run();
     output.expect_code(code);
-    says.iter().for_each(|text| output.expect_error(text));
+    for text in says {
+        output.expect_error(text);
+    }
     assert!(output.stdout.is_empty(), "{output}");
     let images = context.rpub(["images", "-q"]).success();
     assert_eq!(images.line(), "", "nothing is tagged");
@@ -38,6 +40,14 @@ fn a_wrong_dockerfile_is_refused_with_its_place() {
     for (text, says) in cases {
         refused(text, 1, says);
     }
+}
+
+#[test]
+fn a_dockerfile_error_shows_the_line() {
+    let context = TestContext::new();
+    context.write("app/Dockerfile", "FROM scratch\nCOYP a /b\n");
+    let output = context.rpub(["build", "app"]).run();
+    insta::assert_snapshot!(output.snapshot(), @"");
 }
 
 #[test]

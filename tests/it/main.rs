@@ -1,6 +1,6 @@
 //! Behaviour of the program and shape of its source.
 
-#![expect(clippy::unwrap_used, reason = "test helpers may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers may panic")]
 
 mod architecture;
 mod bad_input;

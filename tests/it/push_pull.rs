@@ -1,5 +1,7 @@
 //! What goes over the wire, and that it comes back the same; also with the embedded registry.
 
+use std::os::unix::fs::MetadataExt;
+
 use serde_json::Value;
 
 use crate::context::{Output, Role, Serve, Unpacked, World, verify_image, verify_store};
@@ -188,6 +190,5 @@ RUN id -u > /tmp/id
     assert!(image.path("/keep/empty").is_dir());
     assert!(fs_err::symlink_metadata(image.path("/bin/vi")).is_err(), "a whiteout");
     let file = fs_err::metadata(image.path("/work/file")).unwrap();
-    use std::os::unix::fs::MetadataExt;
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (7, 8, 0o640));
 }

@@ -42,7 +42,10 @@ impl Bases {
     /// Starts a registry that holds them under the names of Docker Hub and takes nothing.
     pub(crate) fn serve(&self, context: &TestContext) -> Registry {
         let storage = self.directory.join("registry");
-        Registry::start(context, RegistryOptions { read_only: Some(storage), ..Default::default() })
+        Registry::start(
+            context,
+            &RegistryOptions { read_only: Some(storage), ..Default::default() },
+        )
     }
 
     /// Returns the root file system of `python`, `debian` or `busybox`.

@@ -65,12 +65,6 @@ impl TestCommand {
         self
     }
 
-    /// Returns its last word when it has no arguments yet: the program, whoever runs it.
-    pub(crate) fn program(&self) -> String {
-        let last = self.command.get_args().last().unwrap_or(self.command.get_program());
-        last.to_string_lossy().into_owned()
-    }
-
     /// Returns it as words for a shell.
     pub(crate) fn describe(&self) -> String {
         let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
@@ -100,15 +94,15 @@ impl TestCommand {
     }
 
     /// Runs it and expects exit code 0.
-    pub(crate) fn success(self) -> Output {
+    pub(crate) fn success(self) -> Checked {
         self.code(0)
     }
 
     /// Runs it and expects this exit code.
-    pub(crate) fn code(self, code: i32) -> Output {
+    pub(crate) fn code(self, code: i32) -> Checked {
         let output = self.run();
         output.expect_code(code);
-        output
+        Checked(output)
     }
 }
 
@@ -123,11 +117,6 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Returns its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.process.id()
-    }
-
     /// Returns the child itself.
     pub(super) fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -239,6 +228,24 @@ pub(crate) struct Output {
     command: String,
     root: PathBuf,
     filters: Vec<(String, String)>,
+}
+
+/// An output whose exit code was the expected one.
+#[derive(Debug)]
+pub(crate) struct Checked(Output);
+
+impl std::ops::Deref for Checked {
+    type Target = Output;
+
+    fn deref(&self) -> &Output {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Checked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 impl Output {

@@ -13,6 +13,7 @@ pub(super) fn variable(name: &str) -> Option<OsString> {
 ///
 /// # Panics
 /// When `RPUB_TEST_REQUIRE` is set, as in CI, where every test must run.
+#[expect(clippy::print_stderr, reason = "the harness shows it beside the test's name")]
 pub(crate) fn skip(reason: &str) {
     assert!(variable("RPUB_TEST_REQUIRE").is_none(), "required, but: {reason}");
     eprintln!("SKIPPED: {reason}");

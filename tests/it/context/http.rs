@@ -1,6 +1,7 @@
 //! As much of an HTTP client as it takes to look into a registry without our own.
 
-use std::io::{Read, Write};
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(crate) fn get(address: &str, path: &str, headers: &[(&str, &str)]) -> Option
     // With 1.0 the server neither chunks the body nor keeps the connection.
     let mut request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n");
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(request, "{name}: {value}\r\n");
     }
     request.push_str("\r\n");
     stream.write_all(request.as_bytes()).ok()?;

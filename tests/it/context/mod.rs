@@ -16,7 +16,6 @@ mod token;
 mod user;
 mod world;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
@@ -40,7 +39,6 @@ pub(crate) struct TestContext {
     root: PathBuf,
     user: User,
     environment: BTreeMap<OsString, OsString>,
-    filters: RefCell<Vec<(String, String)>>,
 }
 
 impl TestContext {
@@ -57,8 +55,7 @@ impl TestContext {
 
     fn with_user(user: User) -> Self {
         let root = fresh_root();
-        let context =
-            Self { root, user, environment: BTreeMap::new(), filters: RefCell::default() };
+        let context = Self { root, user, environment: BTreeMap::new() };
         context.user.own(&context.root);
         context.with_pinned_environment()
     }
@@ -178,36 +175,34 @@ impl TestContext {
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> TestCommand {
         let mut command = self.user.command(program.as_ref());
         command.env_clear().envs(&self.environment).current_dir(&self.root);
-        TestCommand::new(command, self.root.clone(), self.all_filters())
+        TestCommand::new(command, self.root.clone(), self.filters())
     }
 
     /// Returns a program of the machine, run as the user who runs the tests.
     pub(crate) fn tool(&self, program: &str) -> TestCommand {
         let mut command = Command::new(program);
         command.current_dir(&self.root);
-        TestCommand::new(command, self.root.clone(), self.all_filters())
+        TestCommand::new(command, self.root.clone(), self.filters())
     }
 
-    /// Replaces what matches a regular expression in snapshots.
-    pub(crate) fn filter(&self, pattern: &str, replacement: &str) {
-        self.filters.borrow_mut().push((pattern.to_owned(), replacement.to_owned()));
-    }
-
-    fn all_filters(&self) -> Vec<(String, String)> {
-        let mut filters = self.filters.borrow().clone();
-        filters.push((regex_escape(&self.root.to_string_lossy()), "[ROOT]".to_owned()));
-        filters.push((r"127\.0\.0\.1:\d+".to_owned(), "[REGISTRY]".to_owned()));
-        filters.push((r"\b\d+(\.\d+)?(ms| ms|s)\b".to_owned(), "[TIME]".to_owned()));
-        filters
+    /// What differs between runs, and what a snapshot says instead.
+    fn filters(&self) -> Vec<(String, String)> {
+        let root = regex::escape(&self.root.to_string_lossy());
+        let pairs = [
+            (root.as_str(), "[ROOT]"),
+            (r"127\.0\.0\.1:\d+", "[REGISTRY]"),
+            (r"\b\d+(\.\d+)? ?m?s\b", "[TIME]"),
+        ];
+        pairs.map(|(pattern, text)| (pattern.to_owned(), text.to_owned())).to_vec()
     }
 }
 
 impl Drop for TestContext {
     fn drop(&mut self) {
-        if std::thread::panicking() && self.environment.contains_key(OsStr::new("RPUB_TEST_KEEP")) {
+        if std::thread::panicking() && guard::variable("RPUB_TEST_KEEP").is_some() {
             return;
         }
-        self.user.remove(&self.root);
+        user::remove(&self.root);
     }
 }
 
@@ -217,7 +212,7 @@ pub(crate) fn fixtures() -> PathBuf {
 }
 
 /// Returns the built program in a place that every user may read: a checkout may be private.
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let built = Path::new(env!("CARGO_BIN_EXE_rpub"));
@@ -243,14 +238,4 @@ fn fresh_root() -> PathBuf {
     let root = tempfile::Builder::new().prefix("rpub-test-").tempdir_in(parent).unwrap().keep();
     fs_err::set_permissions(&root, std::fs::Permissions::from_mode(0o755)).unwrap();
     root
-}
-
-fn regex_escape(text: &str) -> String {
-    text.chars().fold(String::new(), |mut out, c| {
-        if !c.is_alphanumeric() && c != '/' && c != '_' && c != '-' {
-            out.push('\\');
-        }
-        out.push(c);
-        out
-    })
 }

@@ -1,5 +1,6 @@
 //! Debian's `docker-registry`, one process a test, on a free port of the loopback.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -71,19 +72,19 @@ impl Registry {
             Auth::None | Auth::Token => &["docker-registry"],
         };
         has_tools(tools)
-            .then(|| Self::start(context, RegistryOptions { auth, ..Default::default() }))
+            .then(|| Self::start(context, &RegistryOptions { auth, ..Default::default() }))
     }
 
     /// Starts a registry.
     ///
     /// # Panics
     /// When it does not come up; its log is in the text.
-    pub(crate) fn start(context: &TestContext, options: RegistryOptions) -> Self {
+    pub(crate) fn start(context: &TestContext, options: &RegistryOptions) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = context.path(format!("registry-{number}"));
         fs_err::create_dir_all(&directory).unwrap();
-        let mut settings = Settings::new(&directory, &options);
+        let mut settings = Settings::new(&directory, options);
         // Somebody else may take the port between the question and the start.
         for _ in 0..5 {
             let port = free_port();
@@ -226,12 +227,12 @@ impl Settings {
         let path = directory.join("authority.pem");
         fs_err::write(&path, authority.pem).unwrap();
         self.authority = Some(path);
-        self.tls = format!(", tls: {{certificate: {certificate:?}, key: {key:?}}}");
+        self.tls = format!(", tls: {{certificate: {}, key: {}}}", yaml(&certificate), yaml(&key));
 
         let output = Command::new("htpasswd").args(["-Bbn", USERNAME, PASSWORD]).output().unwrap();
         let passwords = directory.join("htpasswd");
         fs_err::write(&passwords, output.stdout).unwrap();
-        self.auth = format!("auth: {{htpasswd: {{realm: rpub, path: {passwords:?}}}}}\n");
+        self.auth = format!("auth: {{htpasswd: {{realm: rpub, path: {}}}}}\n", yaml(&passwords));
     }
 
     fn use_tokens(&mut self, directory: &Path) {
@@ -241,8 +242,9 @@ impl Settings {
         let tokens = TokenServer::start(authority.issue(), USERNAME, PASSWORD);
         self.auth = format!(
             "auth: {{token: {{realm: {:?}, service: {SERVICE:?}, issuer: {ISSUER:?}, \
-             rootcertbundle: {bundle:?}}}}}\n",
-            tokens.realm()
+             rootcertbundle: {}}}}}\n",
+            tokens.realm(),
+            yaml(&bundle)
         );
         self.tokens = Some(tokens);
     }
@@ -252,13 +254,19 @@ impl Settings {
         // A shared storage must not even be swept for old uploads.
         format!(
             "version: 0.1\nlog: {{level: error}}\nstorage:\n  \
-             cache: {{blobdescriptor: inmemory}}\n  filesystem: {{rootdirectory: {storage:?}}}\n  \
+             cache: {{blobdescriptor: inmemory}}\n  filesystem: {{rootdirectory: {}}}\n  \
              delete: {{enabled: {}}}\n  maintenance: {{uploadpurging: {{enabled: false}}, \
              readonly: {{enabled: {read_only}}}}}\n{auth}\
              http: {{addr: \"127.0.0.1:{port}\"{tls}}}\n",
+            yaml(storage),
             !read_only
         )
     }
+}
+
+/// Returns a path as a YAML string.
+fn yaml(path: &Path) -> String {
+    format!("\"{}\"", path.display())
 }
 
 /// Starts the program and waits until it listens; `None` when it ended instead.
@@ -299,7 +307,7 @@ pub(super) fn free_port() -> u16 {
 pub(crate) fn digest_of(bytes: &[u8]) -> String {
     let mut text = "sha256:".to_owned();
     for byte in Sha256::digest(bytes) {
-        text.push_str(&format!("{byte:02x}"));
+        let _ = write!(text, "{byte:02x}");
     }
     text
 }

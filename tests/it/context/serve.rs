@@ -1,6 +1,5 @@
 //! The embedded registry, `rpub serve`.
 
-use super::process::Process;
 use super::registry::{free_port, listens};
 use super::{Running, TestContext};
 

@@ -73,18 +73,18 @@ impl User {
             lchown(path, Some(uid), Some(gid)).unwrap();
         }
     }
+}
 
-    /// Removes a tree in which the program may have left files of subordinate ids.
-    pub(super) fn remove(self, path: &Path) {
-        if fs_err::remove_dir_all(path).is_ok() || is_root() {
-            return;
-        }
-        let _ = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--map-auto", "rm", "-rf"])
-            .arg(path)
-            .stderr(Stdio::null())
-            .status();
+/// Removes a tree in which the program may have left files of subordinate ids.
+pub(super) fn remove(path: &Path) {
+    if fs_err::remove_dir_all(path).is_ok() || is_root() {
+        return;
     }
+    let _ = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--map-auto", "rm", "-rf"])
+        .arg(path)
+        .stderr(Stdio::null())
+        .status();
 }
 
 /// Returns whether the tests run as root.
