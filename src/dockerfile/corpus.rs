@@ -18,7 +18,8 @@ use crate::dockerfile::{
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dockerfile");
     let entries = fs_err::read_dir(root).unwrap();
-    let mut cases: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut cases: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
     cases.sort();
     cases
 }
