@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use super::protocol::Failure;
 
 /// An error of the sandbox.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +45,13 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// A layer's bytes are not what its diffID says.
-    #[error("layer hashes to `{actual}`, not to its diffID `{expected}`")]
-    DiffIdMismatch {
-        /// What was asked for.
-        expected: String,
-        /// What was there.
-        actual: String,
+    /// A layer's bytes are damaged, or are not what its diffID says.
+    #[error("failed to {what}: {reason}")]
+    Corrupt {
+        /// What was being done.
+        what: String,
+        /// Why, with its causes.
+        reason: String,
     },
     /// The source of a copy does not exist.
     #[error("`{pattern}` not found in the copy source")]
@@ -74,7 +74,7 @@ fn said(stderr: &str) -> String {
 }
 
 /// Why steps cannot be isolated here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isolation {
     /// `/etc/subuid` or `/etc/subgid` gives the user no range.
@@ -111,12 +111,58 @@ impl Isolation {
     /// Returns the cause, in one line.
     #[must_use]
     pub fn cause(&self) -> String {
-        todo!()
+        match self {
+            Self::NoSubordinateIds { file, user } => {
+                format!("`{}` gives no subordinate ids to `{user}`", file.display())
+            }
+            Self::HelperMissing { program } => format!("`{program}` is not installed"),
+            Self::HelperFailed { program, message } => format!("`{program}` failed: {message}"),
+            Self::NoNewPrivileges => {
+                "this process runs with `no_new_privs`, which stops `newuidmap`".to_owned()
+            }
+            Self::NamespacesRefused { reason, obstacle: None } => {
+                format!("the system refuses a user namespace: {reason}")
+            }
+            Self::NamespacesRefused { reason, obstacle: Some(obstacle) } => {
+                format!("the system refuses a user namespace: {reason}; {obstacle}")
+            }
+        }
     }
 
     /// Returns what to do about it: a command where there is one.
     #[must_use]
     pub fn remedy(&self) -> String {
-        todo!()
+        match self {
+            Self::NoSubordinateIds { user, .. } => format!(
+                "run `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}` as root"
+            ),
+            Self::HelperMissing { .. } => {
+                "install the package `uidmap` (Debian, Ubuntu) or `shadow-utils` (Fedora)".to_owned()
+            }
+            Self::HelperFailed { program, .. } => format!(
+                "`{program}` must be setuid root or have its file capability, on a file system \
+                 without `nosuid`, and the ranges in `/etc/subuid` and `/etc/subgid` must not overlap"
+            ),
+            Self::NoNewPrivileges => "start rpub without `no_new_privs` (in a container: \
+                 `allowPrivilegeEscalation: true`, or no `--security-opt no-new-privileges`)"
+                .to_owned(),
+            Self::NamespacesRefused { .. } => "allow user namespaces: \
+                 `sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=65536`; in a \
+                 container, allow `unshare` and `mount` in its seccomp profile"
+                .to_owned(),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Canceled => Self::Canceled,
+            Failure::UnknownUser(name) => Self::UnknownUser { name },
+            Failure::UnknownGroup(name) => Self::UnknownGroup { name },
+            Failure::Corrupt { what, reason } => Self::Corrupt { what, reason },
+            Failure::CopySourceNotFound(pattern) => Self::CopySourceNotFound { pattern },
+            Failure::Failed { what, reason } => Self::Failed { what, reason },
+        }
     }
 }

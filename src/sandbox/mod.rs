@@ -11,17 +11,30 @@
 //! files in many threads. Either one's death ends the other, and every pending request with an error.
 
 mod error;
+mod filer;
+mod id_map;
+mod mounts;
 mod protocol;
+mod runner;
+mod seccomp;
+mod stack;
+mod step;
+mod stubs;
+mod sys;
+mod user;
+mod wire;
 mod worker;
 
 pub use error::{Error, Isolation};
 pub use protocol::{
-    CopyFromRequest, Exit, Network, RunFiles, RunRequest, SealRequest, SealedSnapshot,
-    UnpackRequest,
+    CopyFromRequest, Exit, Network, RunFiles, RunRequest, SealRequest, UnpackRequest,
 };
 pub use worker::{Canceller, Running, Worker, WorkerOptions};
 
 use std::process::ExitCode;
+
+/// The name (`argv[0]`) under which this program is executed to be the worker.
+const WORKER_NAME: &str = "rpub-worker";
 
 /// A result of this room.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -31,5 +44,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Must be the first thing `main` does, before any thread is started: the worker changes namespaces.
 #[must_use]
 pub fn worker_main_if_asked() -> Option<ExitCode> {
-    todo!()
+    let name = std::env::args_os().next()?;
+    (name == WORKER_NAME).then(runner::main)
 }

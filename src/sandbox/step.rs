@@ -1,0 +1,306 @@
+//! A step's processes: pid 1 of its namespace, and the command.
+
+use std::ffi::{CStr, CString};
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Access, Mode, access};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, set_parent_process_death_signal, setsid, umask, wait,
+};
+use rustix::thread::{
+    CapabilitySet, Gid, Uid, remove_capability_from_bounding_set, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
+};
+use serde::{Deserialize, Serialize};
+
+use super::mounts;
+use super::protocol::{Attempt as _, Exit, Failure, Network, RunRequest};
+use super::stubs::{self, Stub};
+use super::sys;
+use super::user::{User, resolve_user};
+
+/// The capabilities that docker lets a container have.
+const CAPABILITIES: u64 = 0xa804_25fb;
+
+/// What docker and BuildKit search when the image says nothing.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What pid 1 tells the runner, once, as a line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Report {
+    /// What was made in the change set to mount on.
+    pub(super) stubs: Vec<Stub>,
+    /// How the command ended, or why it could not start.
+    pub(super) outcome: Result<Exit, Failure>,
+}
+
+/// Makes what a step needs on disk: `upper`, `work`, and the provided files.
+pub(super) fn make_directories(request: &RunRequest) -> Result<(), Failure> {
+    let step = &request.step_directory;
+    let make = || -> std::io::Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(step)?;
+        for name in ["upper", "work", "merged", "files"] {
+            fs_err::create_dir(step.join(name))?;
+        }
+        if request.layers.is_empty() {
+            fs_err::create_dir(step.join("empty"))?;
+        }
+        // The merged root shows the metadata of the upper directory.
+        let upper = step.join("upper");
+        if let Some(top) = request.layers.last() {
+            let below = fs_err::metadata(top)?;
+            std::os::unix::fs::chown(&upper, Some(below.uid()), Some(below.gid()))?;
+            fs_err::set_permissions(&upper, below.permissions())?;
+        } else {
+            fs_err::set_permissions(&upper, std::fs::Permissions::from_mode(0o755))?;
+        }
+        let hostname = format!("{}\n", request.hostname);
+        let files = [
+            ("resolv.conf", &request.files.resolv_conf),
+            ("hosts", &request.files.hosts),
+            ("hostname", &hostname),
+        ];
+        for (name, content) in files {
+            let path = step.join("files").join(name);
+            fs_err::write(&path, content)?;
+            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
+        }
+        Ok(())
+    };
+    make().attempting(|| format!("prepare the step directory `{}`", step.display()))
+}
+
+/// Removes the step's mount points from its change set.
+pub(super) fn remove_stubs(step_directory: &Path, made: &[Stub]) {
+    stubs::remove_stubs(&step_directory.join("upper"), made);
+}
+
+/// Is pid 1 of a step, in a process just cloned into the step's namespaces.
+///
+/// It builds the root, starts the command, reaps what is orphaned, kills what is left when the
+/// command has ended, reports, and ends: the kernel then takes down the namespaces, which nobody
+/// has to wait for.
+pub(super) fn main(
+    request: &RunRequest,
+    output: BorrowedFd<'_>,
+    reporting: &OwnedFd,
+    filter: &[libc::sock_filter],
+) -> ! {
+    let mut stubs = Vec::new();
+    let outcome = run(request, output, reporting, filter, &mut stubs);
+    let mut line = serde_json::to_vec(&Report { stubs, outcome }).unwrap_or_default();
+    line.push(b'\n');
+    let mut rest = line.as_slice();
+    while !rest.is_empty() {
+        match rustix::io::write(reporting, rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    sys::exit_now(0)
+}
+
+fn run(
+    request: &RunRequest,
+    output: BorrowedFd<'_>,
+    reporting: &OwnedFd,
+    filter: &[libc::sock_filter],
+    stubs: &mut Vec<Stub>,
+) -> Result<Exit, Failure> {
+    let kept = [output.as_raw_fd(), reporting.as_raw_fd()];
+    sys::close_all_but(kept.map(i32::cast_unsigned))
+        .attempting(|| "close the worker's descriptors".to_owned())?;
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .attempting(|| "ask to die with the parent".to_owned())?;
+    // The runner may have died before the line above: then nobody reads the report.
+    let mut pipe = [PollFd::new(reporting, PollFlags::empty())];
+    let _ = poll(&mut pipe, Some(&rustix::event::Timespec::default()));
+    if pipe[0].revents().contains(PollFlags::ERR) {
+        sys::exit_now(1);
+    }
+    umask(Mode::from_raw_mode(0o022));
+    // Where keyrings do not exist there is none to leave.
+    let _ = sys::new_session_keyring();
+    rustix::system::sethostname(request.hostname.as_bytes())
+        .attempting(|| "set the host name".to_owned())?;
+    if request.network == Network::None {
+        sys::bring_loopback_up().attempting(|| "bring the loopback interface up".to_owned())?;
+    }
+    mounts::enter_root(request, stubs)?;
+    let read = |path: &str| std::fs::read(path).unwrap_or_default();
+    let [passwd, group] =
+        ["/etc/passwd", "/etc/group"].map(|path| String::from_utf8_lossy(&read(path)).into_owned());
+    let user = resolve_user(&request.user, &passwd, &group)?;
+    enter_directory(&request.cwd)?;
+    let env = complete_environment(&request.env, &user.home);
+    let pid = sys::fork().attempting(|| "start the command".to_owned())?;
+    let Some(pid) = pid else { become_command(request, &env, &user, output, filter) };
+    // The last holder of the output must be the command's.
+    let _ = sys::replace_with_null(output);
+    Ok(wait_for(pid))
+}
+
+/// Makes the working directory when it is absent, as BuildKit does: for root, mode 0755.
+fn enter_directory(path: &str) -> Result<(), Failure> {
+    let path = if path.is_empty() { "/" } else { path };
+    let what = || format!("change to the working directory `{path}`");
+    if rustix::process::chdir(path).is_ok() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path).attempting(what)?;
+    rustix::process::chdir(path).attempting(what)
+}
+
+fn complete_environment(env: &[String], home: &str) -> Vec<String> {
+    let mut env = env.to_vec();
+    for (name, value) in [("PATH", DEFAULT_PATH), ("HOME", home)] {
+        if variable(&env, name).is_none() {
+            env.push(format!("{name}={value}"));
+        }
+    }
+    env
+}
+
+fn variable<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
+    env.iter().rev().find_map(|entry| {
+        entry.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value)
+    })
+}
+
+/// Reaps until the command has ended, then kills and reaps the rest.
+fn wait_for(command: Pid) -> Exit {
+    let exit = loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == command => {
+                if let Some(exit) = exit_of(status) {
+                    break exit;
+                }
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            // Cannot happen while the command is our child.
+            Err(_) => break Exit::Signal(Signal::KILL.as_raw()),
+        }
+    };
+    sys::kill_everything_else();
+    while !matches!(wait(WaitOptions::empty()), Err(Errno::CHILD)) {}
+    exit
+}
+
+fn exit_of(status: WaitStatus) -> Option<Exit> {
+    let code = status.exit_status().map(Exit::Code);
+    code.or_else(|| status.terminating_signal().map(Exit::Signal))
+}
+
+/// Is the command: gives up what it must not have and executes the program.
+fn become_command(
+    request: &RunRequest,
+    env: &[String],
+    user: &User,
+    output: BorrowedFd<'_>,
+    filter: &[libc::sock_filter],
+) -> ! {
+    let connected =
+        rustix::stdio::dup2_stdout(output).and_then(|()| rustix::stdio::dup2_stderr(output));
+    if connected.is_err() {
+        sys::exit_now(125);
+    }
+    let problem = match restrict(user, filter) {
+        Ok(()) => execute(request, env),
+        Err(error) => (125, format!("failed to restrict the command: {error}")),
+    };
+    let (code, text) = problem;
+    let _ = writeln!(std::io::stderr(), "{text}");
+    sys::exit_now(code)
+}
+
+fn restrict(user: &User, filter: &[libc::sock_filter]) -> std::io::Result<()> {
+    let _ = setsid();
+    for number in 0..64 {
+        let bit = 1 << number;
+        if CAPABILITIES & bit != 0 {
+            continue;
+        }
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(bit)) {
+            Ok(()) => {}
+            // Past the last one that this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // While there still is CAP_SYS_ADMIN, which stands in for no_new_privs.
+    sys::install_filter(filter)?;
+    let groups: Vec<Gid> = user.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+    set_thread_groups(&groups)?;
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    set_thread_res_gid(gid, gid, gid)?;
+    // Clears the effective and permitted capabilities of anybody but root; root's are cut to the
+    // bounding set by execve(2).
+    set_thread_res_uid(uid, uid, uid)?;
+    sys::restore_default_signals();
+    Ok(())
+}
+
+/// Executes the program. Returns the exit code and the text for the failure, as docker has them.
+fn execute(request: &RunRequest, env: &[String]) -> (i32, String) {
+    let Some(name) = request.args.first() else {
+        return (127, "exec: no command".to_owned());
+    };
+    let program = match find_program(name, variable(env, "PATH").unwrap_or(DEFAULT_PATH)) {
+        Ok(program) => program,
+        Err(problem) => return problem,
+    };
+    let strings = |texts: &[String]| -> Result<Vec<CString>, std::ffi::NulError> {
+        texts.iter().map(|text| CString::new(text.as_str())).collect()
+    };
+    let prepared = (CString::new(program.as_str()), strings(&request.args), strings(env));
+    let (Ok(path), Ok(args), Ok(env)) = prepared else {
+        return (126, format!("exec: \"{name}\": invalid argument"));
+    };
+    let args: Vec<&CStr> = args.iter().map(CString::as_c_str).collect();
+    let env: Vec<&CStr> = env.iter().map(CString::as_c_str).collect();
+    let error = sys::execute(&path, &args, &env);
+    let (code, reason) = match Errno::from_io_error(&error) {
+        Some(Errno::NOENT) => (127, "no such file or directory"),
+        Some(Errno::ACCESS) => (126, "permission denied"),
+        Some(Errno::NOEXEC) => (126, "exec format error"),
+        _ => return (126, format!("exec {program}: {error}")),
+    };
+    (code, format!("exec {program}: {reason}"))
+}
+
+/// Finds the file to execute, as the shell would (`execvp(3)`), with the container's `PATH`.
+fn find_program(name: &str, path: &str) -> Result<String, (i32, String)> {
+    let is_file = |path: &str| std::fs::metadata(path).is_ok_and(|found| found.is_file());
+    let may_execute = |path: &str| access(path, Access::EXEC_OK).is_ok();
+    if name.contains('/') {
+        if std::fs::metadata(name).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+            let text = format!("exec: \"{name}\": stat {name}: no such file or directory");
+            return Err((127, text));
+        }
+        if !is_file(name) || !may_execute(name) {
+            return Err((126, format!("exec: \"{name}\": permission denied")));
+        }
+        return Ok(name.to_owned());
+    }
+    let candidates = path.split(':').map(|directory| {
+        let directory = if directory.is_empty() { "." } else { directory };
+        format!("{directory}/{name}")
+    });
+    let mut is_forbidden = false;
+    for candidate in candidates.filter(|candidate| is_file(candidate)) {
+        if may_execute(&candidate) {
+            return Ok(candidate);
+        }
+        is_forbidden = true;
+    }
+    if is_forbidden {
+        return Err((126, format!("exec: \"{name}\": permission denied")));
+    }
+    Err((127, format!("exec: \"{name}\": executable file not found in $PATH")))
+}
