@@ -14,4 +14,5 @@ mod kill;
 mod overlap;
 mod push_pull;
 mod registry_auth;
+mod sandbox;
 mod tutorials;
