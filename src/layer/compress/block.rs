@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn the_next_block_knows_the_end_of_the_last() {
         let mut first = Block::default();
-        assert_eq!(first.fill(&[1; 50_000], 40_000), 40_000);
+        assert_eq!(first.fill(&vec![1; 50_000], 40_000), 40_000);
         let mut second = Block::after(&first, vec![9; 10]);
         assert_eq!((second.content().len(), second.bytes.len()), (0, WINDOW));
         second.fill(&[2; 10], 40_000);

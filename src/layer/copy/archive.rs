@@ -149,7 +149,7 @@ fn read_entry<R: Read>(member: &mut tar::Entry<'_, R>, path: PathBuf) -> io::Res
             }
         }
     }
-    let link = member.link_name()?.map(|link| link.into_owned()).unwrap_or_default();
+    let link = member.link_name()?.map(std::borrow::Cow::into_owned).unwrap_or_default();
     let header = member.header();
     let major = header.device_major().ok().flatten().unwrap_or_default();
     let minor = header.device_minor().ok().flatten().unwrap_or_default();

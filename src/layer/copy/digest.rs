@@ -7,7 +7,7 @@
 //! listings are the same bytes. Times and hard links do not count (BuildKit's `contenthash` leaves
 //! them out too), nor do owners where COPY does not keep them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::image::{Algorithm, Digest};
 
-use super::files::{Opener, read_xattrs};
+use super::files::{Opener, Xattrs, read_xattrs};
 use super::select::Selection;
 use super::stat_cache::now_ns;
 use super::tree::{Kind, failed};
@@ -34,10 +34,10 @@ const BATCH: usize = 32;
 const MOST_THREADS: usize = 8;
 
 /// What only reading a file tells.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Content {
     sha256: [u8; 32],
-    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    xattrs: Xattrs,
 }
 
 impl Selection {
@@ -62,9 +62,7 @@ impl Selection {
                 let below = &node.path.as_os_str().as_bytes()[skip..];
                 listing.node(OsStr::from_bytes(below), node, self.keep_ownership);
                 if node.meta.kind == Kind::File {
-                    // There is one for each file, in this order.
-                    let content = contents.next();
-                    let Some(content) = content else { return Err(changed(node)) };
+                    let content = contents.next().unwrap_or_default();
                     listing.bytes.extend_from_slice(&content.sha256);
                     listing.xattrs(&content.xattrs);
                 }
@@ -76,36 +74,32 @@ impl Selection {
     /// Returns the content of every regular file, in order.
     fn contents(&self, cache: &StatCache) -> Result<Vec<Content>, CopyError> {
         let files: Vec<&Node> = self.nodes().filter(|node| node.meta.kind == Kind::File).collect();
-        let mut contents: Vec<Option<Content>> = Vec::with_capacity(files.len());
+        let mut contents = vec![Content::default(); files.len()];
         let mut unknown = Vec::new();
         // Names of one file are read once.
-        let mut links: HashMap<(u64, u64), usize> = HashMap::new();
-        let mut same_as = Vec::new();
+        let mut first_names: HashMap<(u64, u64), usize> = HashMap::new();
+        let mut other_names = Vec::new();
         for (at, node) in files.iter().enumerate() {
-            let known = cache.lookup(&node.meta);
-            contents.push(known.map(|sha256| Content { sha256, xattrs: BTreeMap::new() }));
-            if known.is_some() {
+            if let Some(sha256) = cache.lookup(&node.meta) {
+                contents[at].sha256 = sha256;
                 continue;
             }
-            let key = (node.meta.device, node.meta.inode);
-            match links.get(&key).filter(|_| node.meta.links > 1) {
-                Some(first) => same_as.push((at, *first)),
-                None => {
-                    unknown.push(at);
-                    if node.meta.links > 1 {
-                        links.insert(key, at);
-                    }
+            if node.meta.links > 1 {
+                let first = *first_names.entry((node.meta.device, node.meta.inode)).or_insert(at);
+                if first != at {
+                    other_names.push((at, first));
+                    continue;
                 }
             }
+            unknown.push(at);
         }
         for (at, content) in self.read(&files, &unknown, cache)? {
-            contents[at] = Some(content);
+            contents[at] = content;
         }
-        for (at, first) in same_as {
+        for (at, first) in other_names {
             contents[at] = contents[first].clone();
         }
-        let whole: Option<Vec<_>> = contents.into_iter().collect();
-        whole.ok_or_else(|| CopyError::Changed(std::path::PathBuf::new()))
+        Ok(contents)
     }
 
     /// Reads the files at the places `unknown` on several threads, and remembers their digests.
@@ -223,7 +217,7 @@ impl Listing {
         self.bytes.extend_from_slice(text);
     }
 
-    fn xattrs(&mut self, xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) {
+    fn xattrs(&mut self, xattrs: &Xattrs) {
         self.number(xattrs.len() as u64);
         for (name, value) in xattrs {
             self.text(name);

@@ -13,6 +13,9 @@ use super::CopyError;
 use super::tree::{Meta, Tree, failed};
 use super::walk::Node;
 
+/// Extended attributes by name.
+pub(super) type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// Opens files by their nodes; keeps the last one's directory open, as the next is mostly in it too.
 pub(super) struct Opener<'a> {
     tree: &'a Tree,
@@ -57,8 +60,8 @@ impl<'a> Opener<'a> {
 
 /// Reads the extended attributes that layers keep: `security.capability` and those of users, but
 /// not overlayfs's own. What cannot be read is left out, as BuildKit does.
-pub(super) fn read_xattrs(file: impl AsFd) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let Ok(names) = xattr_names(file.as_fd()) else { return BTreeMap::new() };
+pub(super) fn read_xattrs(file: impl AsFd) -> Xattrs {
+    let Ok(names) = xattr_names(file.as_fd()) else { return Xattrs::new() };
     let names = names.split(|byte| *byte == 0).filter(|name| is_kept(name));
     names.filter_map(|name| Some((name.to_vec(), xattr(file.as_fd(), name).ok()?))).collect()
 }

@@ -1,10 +1,10 @@
 //! Finding what the source arguments name.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::files::Xattrs;
 use super::pattern::{Pattern, has_wildcard};
 use super::tree::{Kind, Meta, Tree, clean, failed};
 use super::walk::{Node, walk};
@@ -173,7 +173,7 @@ impl Selector<'_> {
     fn source(&self, path: &Path, real: PathBuf, meta: Meta) -> Result<Source, CopyError> {
         let (xattrs, content) = match meta.kind {
             Kind::Directory => walk(&self.tree, &real, self.filter)?,
-            _ => (BTreeMap::new(), Vec::new()),
+            _ => (Xattrs::new(), Vec::new()),
         };
         let name = path.file_name().unwrap_or_default().to_owned();
         Ok(Source { name, node: Node { path: real, meta, target: None, xattrs }, content })

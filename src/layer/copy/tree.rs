@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::CopyError;
 
-/// As many links as the kernel follows in one path (path_resolution(7)).
+/// As many links as the kernel follows in one path (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
 /// What kind of file something is.

@@ -1,6 +1,5 @@
 //! Listing a directory of a tree with everything below it, on several threads.
 
-use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
-use super::files::read_xattrs;
+use super::files::{Xattrs, read_xattrs};
 use super::tree::{Kind, Meta, Tree, failed, read_link};
 use super::{CopyError, Filter, Ignore};
 
@@ -27,13 +26,13 @@ pub(super) struct Node {
     /// What a symbolic link holds.
     pub(super) target: Option<PathBuf>,
     /// The extended attributes of a directory; a file's are read with its content.
-    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) xattrs: Xattrs,
 }
 
 /// A directory's extended attributes, and its own files, sorted bytewise by name.
 #[derive(Default)]
 struct Listing {
-    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    xattrs: Xattrs,
     children: Vec<Child>,
 }
 
@@ -60,7 +59,7 @@ pub(super) fn walk(
     tree: &Tree,
     top: &Path,
     filter: Option<&Filter<'_>>,
-) -> Result<(BTreeMap<Vec<u8>, Vec<u8>>, Vec<Node>), CopyError> {
+) -> Result<(Xattrs, Vec<Node>), CopyError> {
     let state = Mutex::new(State {
         waiting: vec![(0, top.to_owned())],
         listings: vec![Listing::default()],
@@ -136,11 +135,7 @@ impl State {
 }
 
 /// Appends what is below the directory of listing `number`, and returns its extended attributes.
-fn flatten(
-    listings: &mut [Option<Listing>],
-    number: usize,
-    nodes: &mut Vec<Node>,
-) -> BTreeMap<Vec<u8>, Vec<u8>> {
+fn flatten(listings: &mut [Option<Listing>], number: usize, nodes: &mut Vec<Node>) -> Xattrs {
     let listing = listings[number].take().unwrap_or_default();
     for child in listing.children {
         let at = nodes.len();
@@ -198,6 +193,6 @@ fn child(
         Kind::Symlink => Some(read_link(directory, name).map_err(failed("read the link", &path))?),
         _ => None,
     };
-    let node = Node { path, meta, target, xattrs: BTreeMap::new() };
+    let node = Node { path, meta, target, xattrs: Xattrs::new() };
     Ok(Some(Child { node, listing: None, only_for_children }))
 }
