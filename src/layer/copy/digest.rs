@@ -50,7 +50,8 @@ impl Selection {
     /// [`CopyError::File`] when a file cannot be read, [`CopyError::Changed`] when it is not what it
     /// was when it was selected.
     pub fn digest(&self, cache: &StatCache) -> Result<Digest, CopyError> {
-        let mut contents = self.contents(cache)?.into_iter();
+        let contents = self.contents(cache)?;
+        let mut files = 0;
         let mut listing = Listing::default();
         for source in &self.sources {
             let is_directory = source.node.meta.kind == Kind::Directory;
@@ -62,7 +63,8 @@ impl Selection {
                 let below = &node.path.as_os_str().as_bytes()[skip..];
                 listing.node(OsStr::from_bytes(below), node, self.keep_ownership);
                 if node.meta.kind == Kind::File {
-                    let content = contents.next().unwrap_or_default();
+                    let content = &contents[files];
+                    files += 1;
                     listing.bytes.extend_from_slice(&content.sha256);
                     listing.xattrs(&content.xattrs);
                 }

@@ -1,7 +1,7 @@
 //! Listing a directory of a tree with everything below it, on several threads.
 
 use std::ffi::{CStr, OsStr};
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -154,7 +154,8 @@ fn flatten(listings: &mut [Option<Listing>], number: usize, nodes: &mut Vec<Node
 fn list(tree: &Tree, path: &Path, filter: Option<&Filter<'_>>) -> Result<Listing, CopyError> {
     let failed_here = failed("list", path);
     let directory = tree.open_directory(path).map_err(&failed_here)?;
-    let mut entries = rustix::fs::Dir::read_from(&directory).map_err(|e| failed_here(e.into()))?;
+    let xattrs = read_xattrs(&directory);
+    let mut entries = rustix::fs::Dir::new(directory).map_err(|e| failed_here(e.into()))?;
     let mut children = Vec::new();
     while let Some(entry) = entries.read() {
         let entry = entry.map_err(|error| failed_here(error.into()))?;
@@ -162,16 +163,17 @@ fn list(tree: &Tree, path: &Path, filter: Option<&Filter<'_>>) -> Result<Listing
         if name == c"." || name == c".." {
             continue;
         }
-        children.extend(child(&directory, path, name, filter)?);
+        let directory = entries.fd().map_err(|error| failed_here(error.into()))?;
+        children.extend(child(directory, path, name, filter)?);
     }
     children.sort_unstable_by(|a: &Child, b: &Child| {
         a.node.path.as_os_str().cmp(b.node.path.as_os_str())
     });
-    Ok(Listing { xattrs: read_xattrs(&directory), children })
+    Ok(Listing { xattrs, children })
 }
 
 fn child(
-    directory: &OwnedFd,
+    directory: BorrowedFd<'_>,
     parent: &Path,
     name: &CStr,
     filter: Option<&Filter<'_>>,
