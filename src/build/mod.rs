@@ -1,1 +1,29 @@
-//! (being built)
+//! Builds: a plan made of a Dockerfile, and the engine that carries it out.
+//!
+//! [`Outline`] and [`Plan`] decide, without touching anything, what is to be done; [`Engine`] does it,
+//! step by step, with the [`cache`] of earlier results; [`assemble`] makes config and manifest.
+//! Registries, terminals and the files of the command line do not belong here: base layers come
+//! through [`Bases`], sealed layers go out through [`Observer`].
+//!
+//! What instructions do follows the Dockerfile reference and BuildKit's frontend 1.26.
+
+mod assemble;
+mod cache;
+mod context;
+mod engine;
+mod error;
+mod layer;
+mod owner;
+mod plan;
+mod slots;
+
+pub use assemble::{HistoryItem, Image, assemble};
+pub use cache::{Preimage, Record};
+pub use context::Context;
+pub use engine::{Bases, Cancel, Engine, Observer};
+pub use error::Error;
+pub use layer::Layer;
+pub use plan::{
+    Base, BaseImage, Copy, CopyFrom, Directory, Network, Outline, Plan, PlanOptions, Run, Stage,
+    StageBase, StartingPoint, Step, Work,
+};

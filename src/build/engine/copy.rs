@@ -1,0 +1,221 @@
+//! `COPY` and `ADD` steps.
+//!
+//! From the context, the layer's tar is made straight from the files: read once, no mount, no copy.
+//! From another stage or image, the worker does the same below a merged view of its snapshots.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::dockerfile::{Reason, Verdict};
+use crate::event::StepOutcome;
+use crate::image::{ChainId, Descriptor, DiffId};
+use crate::layer::{Compression, CopyError, CopyRequest, Ignore, SourceTree, View, select};
+use crate::sandbox::CopyFromRequest;
+
+use super::super::Error;
+use super::super::cache;
+use super::super::context::Context;
+use super::super::layer::Layer;
+use super::super::owner;
+use super::super::plan::{Copy, CopyFrom, Stage, Step};
+use super::{Build, now};
+
+impl Build<'_> {
+    pub(super) fn copy(
+        &self,
+        stage: &Stage,
+        step: &Step,
+        copy: &Copy,
+        layers: &[Layer],
+    ) -> Result<(Layer, StepOutcome), Error> {
+        let done = match copy.from {
+            CopyFrom::Context => self.copy_context(stage, copy, layers),
+            CopyFrom::Stage(position) => {
+                let source = self.wait_for(position)?;
+                self.copy_from(stage, copy, layers, &source)
+            }
+            CopyFrom::Image(image) => {
+                let source = self.plan.bases[image].layers.clone();
+                self.copy_from(stage, copy, layers, &source)
+            }
+        };
+        done.map_err(|error| explain(self.engine.context.as_ref(), step, error))
+    }
+
+    fn copy_context(
+        &self,
+        stage: &Stage,
+        copy: &Copy,
+        layers: &[Layer],
+    ) -> Result<(Layer, StepOutcome), Error> {
+        let Some(context) = &self.engine.context else {
+            let message = format!("`{}` needs a build context", copy.instruction);
+            return Err(Error::Refused { message, span: None, hint: None });
+        };
+        let filter = context.ignored.filter();
+        let ignored = |path: &Path, is_directory: bool| match filter.verdict(path, is_directory) {
+            Verdict::Keep => Ignore::Keep,
+            Verdict::Skip => Ignore::Skip,
+            Verdict::SkipTree => Ignore::SkipTree,
+        };
+        let tree = SourceTree { root: &context.root, ignored: Some(&ignored) };
+        let mut request = request(copy)?;
+        let selection = select(&tree, &request)?;
+        let content = selection.digest(self.stat_cache())?;
+        let preimage = Self::preimage(definition(copy), layers, &stage.platform, vec![content]);
+        if let Some(layer) = self.cached(&preimage)? {
+            return Ok((layer, StepOutcome::Cached));
+        }
+        let view = self.view(layers)?;
+        request.owner = owner_of(copy, &view)?;
+        let _slot = self.slots.take();
+        let layer = self.seal(|tar| Ok(selection.write(&view, &request, tar)?))?;
+        cache::record(self.engine.store, &preimage, &layer)?;
+        Ok((layer, StepOutcome::Done))
+    }
+
+    /// Two keys lead to the layer: by the source's layers, which costs nothing to look up, and by
+    /// the content of what is copied, which still fits when the source was rebuilt.
+    fn copy_from(
+        &self,
+        stage: &Stage,
+        copy: &Copy,
+        layers: &[Layer],
+        source: &[Layer],
+    ) -> Result<(Layer, StepOutcome), Error> {
+        let diff_ids: Vec<DiffId> = source.iter().map(|layer| layer.diff_id.clone()).collect();
+        let chain = ChainId::of(&diff_ids).map(|chain| chain.0);
+        let definition = definition(copy);
+        let inputs = chain.into_iter().collect();
+        let by_layers = Self::preimage(definition.clone(), layers, &stage.platform, inputs);
+        if let Some(layer) = self.cached(&by_layers)? {
+            return Ok((layer, StepOutcome::Cached));
+        }
+        let view = self.view(layers)?;
+        let mut copy_request = request(copy)?;
+        copy_request.owner = owner_of(copy, &view)?;
+        let request = self.copy_from_request(copy_request, layers, source)?;
+        let worker = self.worker()?;
+        let _slot = self.slots.take();
+        let content = worker.copy_digest(request.clone())?;
+        let definition = json!({ "content": definition });
+        let by_content = Self::preimage(definition, layers, &stage.platform, vec![content]);
+        if let Some(layer) = self.cached(&by_content)? {
+            cache::record(self.engine.store, &by_layers, &layer)?;
+            return Ok((layer, StepOutcome::Cached));
+        }
+        let store = self.engine.store;
+        let ingest = store.ingest_file()?;
+        let output = ingest
+            .file()
+            .try_clone()
+            .map_err(|source| Error::Io { what: "open the layer's temporary file", source })?;
+        let sealed = worker.copy_from(request, output.into())?;
+        store.adopt(ingest, &sealed.digest, sealed.size)?;
+        let layer = Layer {
+            descriptor: Descriptor::new(sealed.media_type, sealed.digest, sealed.size),
+            diff_id: sealed.diff_id,
+            created: Some(now()),
+        };
+        cache::record(store, &by_layers, &layer)?;
+        cache::record(store, &by_content, &layer)?;
+        Ok((layer, StepOutcome::Done))
+    }
+
+    fn copy_from_request(
+        &self,
+        copy: CopyRequest,
+        layers: &[Layer],
+        source: &[Layer],
+    ) -> Result<CopyFromRequest, Error> {
+        let snapshots = self.snapshots(source)?;
+        let store = self.engine.store;
+        Ok(CopyFromRequest {
+            copy,
+            layers: snapshots,
+            indexes: self.index_paths(source),
+            destination_indexes: self.index_paths(layers),
+            snapshots_directory: store.snapshots_directory(self.worker()?.mapping()),
+            paths_directory: store.paths_directory(),
+            compression: Compression::default(),
+            latest_mtime: None,
+        })
+    }
+}
+
+/// Returns what the key says of the instruction: everything but where the sources are, which
+/// counts by content.
+fn definition(copy: &Copy) -> Value {
+    json!({
+        "copy": copy.instruction,
+        "sources": copy.sources,
+        "destination": copy.destination,
+        "chown": copy.chown,
+        "chmod": copy.chmod,
+        "extract": copy.extract,
+    })
+}
+
+/// Returns the request without the owner, whose name only the destination's files explain.
+fn request(copy: &Copy) -> Result<CopyRequest, Error> {
+    let mode = copy.chmod.as_deref().map(str::parse).transpose();
+    let mode = mode.map_err(|error: crate::layer::InvalidMode| Error::Refused {
+        message: error.to_string(),
+        span: None,
+        hint: Some(
+            "give `--chmod` an octal number such as 755, or a change such as u=rwX,go=rX"
+                .to_owned(),
+        ),
+    })?;
+    Ok(CopyRequest {
+        sources: copy.sources.clone(),
+        destination: copy.destination.clone(),
+        owner: None,
+        mode,
+        keep_ownership: copy.from != CopyFrom::Context,
+        extract: copy.extract,
+    })
+}
+
+fn owner_of(copy: &Copy, view: &View) -> Result<Option<(u32, u32)>, Error> {
+    let Some(text) = &copy.chown else { return Ok(None) };
+    let ids = owner::ids(text, view);
+    ids.map(Some).map_err(|message| Error::Refused { message, span: None, hint: None })
+}
+
+/// Turns what the user can mend into a refusal at the instruction.
+fn explain(context: Option<&Context>, step: &Step, error: Error) -> Error {
+    let Error::Copy(error) = error else { return error };
+    match &error {
+        CopyError::NotFound { pattern, excluded } => {
+            let reason = context
+                .filter(|_| *excluded)
+                .and_then(|context| Some((context, context.reason(&relative(pattern))?)));
+            let hint = reason.map(|(context, reason)| excluded_by(context, &reason));
+            let message = format!("\"{pattern}\": not found");
+            Error::Refused { message, span: Some(step.span), hint }
+        }
+        CopyError::Pattern(_)
+        | CopyError::DestinationNotDirectory(_)
+        | CopyError::NotDirectory(_)
+        | CopyError::IsDirectory(_)
+        | CopyError::LinkLoop(_)
+        | CopyError::Outside { .. } => {
+            Error::Refused { message: error.to_string(), span: Some(step.span), hint: None }
+        }
+        _ => Error::Copy(error),
+    }
+}
+
+fn relative(pattern: &str) -> PathBuf {
+    Path::new(pattern)
+        .components()
+        .filter(|part| matches!(part, std::path::Component::Normal(_)))
+        .collect()
+}
+
+fn excluded_by(context: &Context, reason: &Reason) -> String {
+    let file = context.ignore_file.as_deref().unwrap_or(".dockerignore");
+    format!("it is there, but line {} of {file} excludes it: `{}`", reason.line, reason.pattern)
+}

@@ -1,0 +1,366 @@
+//! Carries a plan out.
+//!
+//! Every stage that the target needs runs in a thread of its own and waits for the stages it starts
+//! from or copies from; how many steps run at once is bounded. For each step, in order: look its key
+//! up, and take the recorded layer, or do the work and record it. A layer of the final image is
+//! handed to the [`Observer`] the moment it is sealed, so that it can be uploaded while later steps
+//! run. Base layers are fetched and unpacked only when a step needs their files.
+
+mod copy;
+mod directory;
+mod run;
+mod snapshots;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::event::{Event, Sink, StepOutcome};
+use crate::image::{ChainId, DiffId, Digest, Platform};
+use crate::layer::{LayerWriter, PathIndex, SealedLayer, StatCache};
+use crate::sandbox::{Worker, WorkerOptions};
+use crate::store::Store;
+
+use super::Error;
+use super::assemble::{Image, assemble};
+use super::cache::{self, Preimage};
+use super::context::Context;
+use super::layer::Layer;
+use super::plan::{Base, Plan, Stage, StartingPoint, Step, Work};
+use super::slots::Slots;
+
+/// Gets the layers of base images that the store lacks.
+pub trait Bases: Send + Sync {
+    /// Brings `layer` of `base` into the store. While it arrives, its bytes are also written to
+    /// `copy`, so that unpacking need not wait for the end. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Whatever getting it gives; the store then has nothing of it.
+    fn fetch(
+        &self,
+        base: &Base,
+        layer: &Layer,
+        copy: std::fs::File,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Is told of the final image's layers as they come into being.
+pub trait Observer: Send + Sync {
+    /// Takes note of a layer of the final image, whose blob is in the store. Must not block.
+    fn sealed(&self, layer: &Layer);
+}
+
+/// What a build needs beside its plan.
+pub struct Engine<'a> {
+    /// Where layers, snapshots and records are kept.
+    pub store: &'a Store,
+    /// Where progress goes.
+    pub sink: &'a dyn Sink,
+    /// Where missing base layers come from.
+    pub bases: &'a dyn Bases,
+    /// Who wants to know of sealed layers.
+    pub observer: &'a dyn Observer,
+    /// What `COPY` copies from; `None` when there is no context.
+    pub context: Option<Context>,
+    /// Whether recorded results are left unused.
+    pub no_cache: bool,
+    /// How the worker is started.
+    pub worker: WorkerOptions,
+    /// Set from outside to stop the build.
+    pub cancel: Arc<Cancel>,
+}
+
+/// Stops a build from another thread.
+#[derive(Debug, Default)]
+pub struct Cancel {
+    requested: AtomicBool,
+    worker: OnceLock<Arc<Worker>>,
+}
+
+impl Cancel {
+    /// Kills running commands and lets no further step begin.
+    pub fn cancel(&self) {
+        self.requested.store(true, Ordering::SeqCst);
+        if let Some(worker) = self.worker.get() {
+            worker.cancel_all();
+        }
+    }
+
+    /// Returns whether the build shall stop.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::SeqCst)
+    }
+}
+
+/// A build under way.
+struct Build<'a> {
+    engine: &'a Engine<'a>,
+    plan: &'a Plan,
+    final_chain: Vec<usize>,
+    finished: Mutex<Vec<Option<Finished>>>,
+    changed: Condvar,
+    slots: Slots,
+    starting: Mutex<()>,
+    indexes: Mutex<HashMap<DiffId, Arc<PathIndex>>>,
+    unpacking: Mutex<HashMap<DiffId, Arc<Mutex<()>>>>,
+    stat_cache: OnceLock<StatCache>,
+}
+
+/// How a stage ended.
+#[derive(Clone)]
+enum Finished {
+    Layers(Vec<Layer>),
+    Failed,
+}
+
+impl Engine<'_> {
+    /// Executes `plan` and returns the target's image. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a step; steps that run beside it are stopped. What was sealed before stays
+    /// in the store and in the cache.
+    pub fn execute(&self, plan: &Plan) -> Result<Image, Error> {
+        let slots = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        let build = Build {
+            engine: self,
+            plan,
+            final_chain: plan.final_chain(),
+            finished: Mutex::new(vec![None; plan.stages.len()]),
+            changed: Condvar::new(),
+            slots: Slots::new(slots),
+            starting: Mutex::new(()),
+            indexes: Mutex::default(),
+            unpacking: Mutex::default(),
+            stat_cache: OnceLock::new(),
+        };
+        build.run_stages()?;
+        build.save_stat_cache()?;
+        let Some(Finished::Layers(layers)) = build.lock_finished()[plan.target].clone() else {
+            return Err(Error::Canceled);
+        };
+        let stage = &plan.stages[plan.target];
+        let items: Vec<_> = build
+            .final_chain
+            .iter()
+            .flat_map(|stage| plan.stages[*stage].history.iter().cloned())
+            .collect();
+        Ok(assemble(stage.config.clone(), &items, &layers, &now()))
+    }
+}
+
+impl Build<'_> {
+    fn run_stages(&self) -> Result<(), Error> {
+        if let [stage] = self.plan.stages.as_slice() {
+            let result = self.run_stage(0, stage);
+            return self.note_stage(0, result);
+        }
+        let results: Vec<Result<(), Error>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .plan
+                .stages
+                .iter()
+                .enumerate()
+                .map(|(position, stage)| {
+                    scope.spawn(move || self.note_stage(position, self.run_stage(position, stage)))
+                })
+                .collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), Error>>| {
+                thread.join().unwrap_or(Err(Error::Canceled))
+            };
+            threads.into_iter().map(join).collect()
+        });
+        let (mut canceled, mut first) = (false, None);
+        for error in results.into_iter().filter_map(Result::err) {
+            match error {
+                Error::Canceled => canceled = true,
+                error => first = first.or(Some(error)),
+            }
+        }
+        match first {
+            Some(error) => Err(error),
+            None if canceled => Err(Error::Canceled),
+            None => Ok(()),
+        }
+    }
+
+    /// Records how a stage ended and wakes those that wait for it.
+    fn note_stage(&self, position: usize, result: Result<Vec<Layer>, Error>) -> Result<(), Error> {
+        let (finished, result) = match result {
+            Ok(layers) => (Finished::Layers(layers), Ok(())),
+            Err(error) => {
+                self.engine.cancel.cancel();
+                (Finished::Failed, Err(error))
+            }
+        };
+        self.lock_finished()[position] = Some(finished);
+        self.changed.notify_all();
+        result
+    }
+
+    /// Waits until the stage at `position` is done and returns its layers.
+    fn wait_for(&self, position: usize) -> Result<Vec<Layer>, Error> {
+        let mut finished = self.lock_finished();
+        loop {
+            match &finished[position] {
+                Some(Finished::Layers(layers)) => return Ok(layers.clone()),
+                Some(Finished::Failed) => return Err(Error::Canceled),
+                None => {
+                    finished = self.changed.wait(finished).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+
+    fn lock_finished(&self) -> MutexGuard<'_, Vec<Option<Finished>>> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run_stage(&self, position: usize, stage: &Stage) -> Result<Vec<Layer>, Error> {
+        let mut layers = match stage.base {
+            StartingPoint::Scratch => Vec::new(),
+            StartingPoint::Image(image) => self.plan.bases[image].layers.clone(),
+            StartingPoint::Stage(below) => self.wait_for(below)?,
+        };
+        let is_final = self.final_chain.contains(&position);
+        for step in &stage.steps {
+            if self.engine.cancel.is_requested() {
+                return Err(Error::Canceled);
+            }
+            let layer = self.run_step(stage, step, &layers)?;
+            if is_final {
+                self.engine.observer.sealed(&layer);
+            }
+            layers.push(layer);
+        }
+        Ok(layers)
+    }
+
+    /// Does one step, or takes its recorded result, and tells how it went.
+    fn run_step(&self, stage: &Stage, step: &Step, layers: &[Layer]) -> Result<Layer, Error> {
+        let started = Instant::now();
+        let name = step.name.clone();
+        self.engine.sink.emit(Event::StepStarted { step: step.id, name });
+        let result = match &step.work {
+            Work::Run(run) => self.run(stage, step, run, layers),
+            Work::Copy(copy) => self.copy(stage, step, copy, layers),
+            Work::Directory(directory) => self.directory(stage, directory, layers),
+        };
+        let (outcome, result) = match result {
+            Ok((layer, outcome)) => (outcome, Ok(layer)),
+            Err(_) if self.engine.cancel.is_requested() => {
+                (StepOutcome::Canceled, Err(Error::Canceled))
+            }
+            Err(error) => (StepOutcome::Failed, Err(at_step(step, error))),
+        };
+        let elapsed = started.elapsed();
+        self.engine.sink.emit(Event::StepFinished { step: step.id, outcome, elapsed });
+        result
+    }
+
+    /// Returns the recorded layer for `preimage`, unless the cache shall not be used.
+    fn cached(&self, preimage: &Preimage) -> Result<Option<Layer>, Error> {
+        if self.engine.no_cache {
+            return Ok(None);
+        }
+        cache::look_up(self.engine.store, preimage)
+    }
+
+    fn preimage(
+        definition: Value,
+        layers: &[Layer],
+        platform: &Platform,
+        inputs: Vec<Digest>,
+    ) -> Preimage {
+        let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        Preimage::new(definition, ChainId::of(&diff_ids), platform.clone(), inputs)
+    }
+
+    /// Makes a layer by letting `fill` write its tar, and keeps blob and path index in the store.
+    fn seal(
+        &self,
+        fill: impl FnOnce(&mut crate::layer::LayerTar<LayerWriter<std::fs::File>>) -> Result<(), Error>,
+    ) -> Result<Layer, Error> {
+        let ingest = self.engine.store.ingest_file()?;
+        let output = ingest
+            .file()
+            .try_clone()
+            .map_err(|source| Error::Io { what: "open the layer's temporary file", source })?;
+        let compression = crate::layer::Compression::default();
+        let mut tar = crate::layer::LayerTar::new(LayerWriter::new(output, compression));
+        fill(&mut tar)?;
+        let (writer, index) = tar.finish()?;
+        let sealed =
+            writer.finish().map_err(|source| Error::Io { what: "write the layer", source })?;
+        self.engine.store.adopt(ingest, &sealed.digest, sealed.size)?;
+        index.save(&self.engine.store.paths_index_path(&sealed.diff_id))?;
+        Ok(layer_of(&sealed))
+    }
+
+    /// Returns the worker, which is started when it is first needed.
+    fn worker(&self) -> Result<&Arc<Worker>, Error> {
+        let slot = &self.engine.cancel.worker;
+        let _guard = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(worker) = slot.get() {
+            return Ok(worker);
+        }
+        let worker = Arc::new(Worker::start(&self.engine.worker)?);
+        Ok(slot.get_or_init(|| worker))
+    }
+
+    fn stat_cache(&self) -> &StatCache {
+        self.stat_cache.get_or_init(|| StatCache::load(&self.stat_cache_path()))
+    }
+
+    fn save_stat_cache(&self) -> Result<(), Error> {
+        let Some(cache) = self.stat_cache.get() else { return Ok(()) };
+        let path = self.stat_cache_path();
+        if let Some(directory) = path.parent() {
+            fs_err::create_dir_all(directory)
+                .map_err(|source| Error::Io { what: "make the stat cache's directory", source })?;
+        }
+        Ok(cache.save(&path)?)
+    }
+
+    /// One file a context: a build reads and writes only what concerns it.
+    fn stat_cache_path(&self) -> PathBuf {
+        let root = self.engine.context.as_ref().map_or(PathBuf::new(), |c| c.root.clone());
+        let name = Digest::of(root.as_os_str().as_encoded_bytes());
+        self.engine.store.root().join("cache").join("stat").join(name.hex())
+    }
+}
+
+/// Returns the layer that was sealed just now.
+fn layer_of(sealed: &SealedLayer) -> Layer {
+    Layer {
+        descriptor: crate::image::Descriptor::new(
+            sealed.media_type.clone(),
+            sealed.digest.clone(),
+            sealed.size,
+        ),
+        diff_id: sealed.diff_id.clone(),
+        created: Some(now()),
+    }
+}
+
+/// Returns the present time as config and history have it (RFC 3339).
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// Adds the place in the Dockerfile to an error that does not know it.
+fn at_step(step: &Step, error: Error) -> Error {
+    match error {
+        Error::Refused { message, span: None, hint } => {
+            Error::Refused { message, span: Some(step.span), hint }
+        }
+        error @ (Error::Refused { .. } | Error::StepFailed { .. } | Error::Canceled) => error,
+        error => Error::Step { step: step.name.clone(), span: step.span, source: Box::new(error) },
+    }
+}

@@ -1,0 +1,233 @@
+//! What a stage knows at one point of its walk: configuration, environment, history, steps.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+
+use crate::dockerfile::{Span, Word, expand_word, expand_words};
+use crate::image::{ImageConfig, Platform, RuntimeConfig};
+
+use super::super::assemble::HistoryItem;
+use super::{Error, StartingPoint, Work};
+
+/// The search path of an image that sets none (BuildKit, `system.DefaultPathEnvUnix`).
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A stage in the making.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    /// The configuration so far; its history is the starting image's.
+    pub(super) config: ImageConfig,
+    /// Environment and arguments together, the last set winning: what words expand to and `RUN` sees.
+    pub(super) env: IndexMap<String, String>,
+    /// The `ARG`s so far with their values, as history shows them.
+    pub(super) args: IndexMap<String, Option<String>>,
+    /// Whether this very stage has set `CMD` (BuildKit clears an inherited one at `ENTRYPOINT`).
+    pub(super) cmd_is_own: bool,
+    /// The history that this stage added.
+    pub(super) history: Vec<HistoryItem>,
+    /// The steps.
+    pub(super) steps: Vec<(Span, String, Work)>,
+    /// What the stage is built for.
+    pub(super) platform: Platform,
+    /// What it starts from.
+    pub(super) base: StartingPoint,
+    /// The escape character of the Dockerfile.
+    pub(super) escape: char,
+}
+
+impl State {
+    /// Returns the state of a stage that starts from nothing.
+    pub(super) fn scratch(platform: Platform, escape: char) -> Self {
+        let config = ImageConfig {
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+            os: platform.os.clone(),
+            config: RuntimeConfig { working_dir: "/".to_owned(), ..RuntimeConfig::default() },
+            ..ImageConfig::default()
+        };
+        Self::new(config, StartingPoint::Scratch, escape)
+    }
+
+    /// Returns the state of a stage that starts from the image at `position`.
+    pub(super) fn from_image(config: &ImageConfig, position: usize, escape: char) -> Self {
+        let mut config = config.clone();
+        config.created = None;
+        config.config.on_build.clear();
+        Self::new(config, StartingPoint::Image(position), escape)
+    }
+
+    /// Returns the state of a stage that starts from the finished stage `below`, which is at
+    /// `position` of the plan. Arguments are inherited; what `CMD` was set there is not its own.
+    pub(super) fn from_stage(below: &Self, position: usize) -> Self {
+        Self {
+            cmd_is_own: false,
+            history: Vec::new(),
+            steps: Vec::new(),
+            base: StartingPoint::Stage(position),
+            ..below.clone()
+        }
+    }
+
+    fn new(mut config: ImageConfig, base: StartingPoint, escape: char) -> Self {
+        if !config.config.env.iter().any(|entry| entry.starts_with("PATH=")) {
+            config.config.env.push(format!("PATH={DEFAULT_PATH}"));
+        }
+        let env = config.config.env.iter().filter_map(|entry| entry.split_once('='));
+        let env = env.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let platform = config.platform();
+        Self {
+            config,
+            env,
+            args: IndexMap::new(),
+            cmd_is_own: false,
+            history: Vec::new(),
+            steps: Vec::new(),
+            platform,
+            base,
+            escape,
+        }
+    }
+
+    /// Expands a word with the current environment.
+    pub(super) fn expand(&self, word: &Word) -> Result<String, Error> {
+        let lookup = |name: &str| self.env.get(name).cloned();
+        expand_word(&word.text, self.escape, &lookup)
+            .map_err(|error| Error::refused(error.message, word.span))
+    }
+
+    /// Expands a word that may become several.
+    pub(super) fn expand_several(&self, word: &Word) -> Result<Vec<String>, Error> {
+        let lookup = |name: &str| self.env.get(name).cloned();
+        expand_words(&word.text, self.escape, &lookup)
+            .map_err(|error| Error::refused(error.message, word.span))
+    }
+
+    /// Sets a variable for expansion and `RUN`; the last set comes last.
+    pub(super) fn set_env(&mut self, key: &str, value: &str) {
+        self.env.shift_remove(key);
+        self.env.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Sets a variable of the configuration; one that is there keeps its place.
+    pub(super) fn set_config_env(&mut self, key: &str, value: &str) {
+        let entry = format!("{key}={value}");
+        let same = |entry: &&mut String| entry.split('=').next() == Some(key);
+        match self.config.config.env.iter_mut().find(same) {
+            Some(place) => *place = entry,
+            None => self.config.config.env.push(entry),
+        }
+    }
+
+    /// Returns the shell of shell forms.
+    pub(super) fn shell(&self) -> Vec<String> {
+        let default = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
+        self.config.config.shell.clone().unwrap_or_else(default)
+    }
+
+    /// Returns the working directory: absolute, `/` when none is set.
+    pub(super) fn working_directory(&self) -> String {
+        clean(&format!("/{}", self.config.config.working_dir))
+    }
+
+    /// Adds a history entry without a layer.
+    pub(super) fn note(&mut self, created_by: String) {
+        self.history.push(HistoryItem { created_by, makes_layer: false });
+    }
+
+    /// Adds a step and the history entry of its layer.
+    pub(super) fn step(&mut self, span: Span, shown: String, created_by: String, work: Work) {
+        self.history.push(HistoryItem { created_by, makes_layer: true });
+        self.steps.push((span, shown, work));
+    }
+
+    /// Returns the environment of `RUN` as `KEY=value`.
+    pub(super) fn run_env(&self) -> Vec<String> {
+        self.env.iter().map(|(key, value)| format!("{key}={value}")).collect()
+    }
+
+    /// Returns the arguments as the history of `RUN` shows them: `|2 a=b c=d`.
+    pub(super) fn run_args(&self) -> Vec<String> {
+        if self.args.is_empty() {
+            return Vec::new();
+        }
+        let values = self.args.iter().map(|(key, value)| {
+            let current = self.env.get(key).or(value.as_ref());
+            format!("{key}={}", current.map_or("", String::as_str))
+        });
+        std::iter::once(format!("|{}", self.args.len())).chain(values).collect()
+    }
+
+    /// Returns proxy arguments that were given but that no `ARG` declares.
+    pub(super) fn proxy_env(&self, build_args: &BTreeMap<String, String>) -> Vec<String> {
+        const NAMES: [&str; 5] =
+            ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+        build_args
+            .iter()
+            .filter(|(key, _)| NAMES.iter().any(|name| key.eq_ignore_ascii_case(name)))
+            .filter(|(key, _)| !self.args.contains_key(*key))
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect()
+    }
+}
+
+/// Joins `path` to the directory `base` unless it is absolute, and cleans the result
+/// (Go's `path.Clean`): no `.`, no `..`, no doubled or trailing slash.
+pub(super) fn join(base: &str, path: &str) -> String {
+    if path.starts_with('/') { clean(path) } else { clean(&format!("{base}/{path}")) }
+}
+
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            other => parts.push(other),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// Returns the absolute destination of a copy: a trailing slash, which means "a directory", is
+/// kept, and `.` and an empty text mean the working directory.
+pub(super) fn destination(base: &str, text: &str) -> String {
+    let path = join(base, text);
+    let is_directory =
+        text.is_empty() || text == "." || text.ends_with('/') || text.ends_with("/.");
+    if is_directory && path != "/" { format!("{path}/") } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_join_and_clean() {
+        for (base, path, expected) in [
+            ("/app", "x", "/app/x"),
+            ("/app", "/x//y/", "/x/y"),
+            ("/", "..", "/"),
+            ("/a/b", "../c/./d", "/a/c/d"),
+        ] {
+            assert_eq!(join(base, path), expected);
+        }
+    }
+
+    #[test]
+    fn destinations_keep_what_says_directory() {
+        for (base, text, expected) in [
+            ("/app", ".", "/app/"),
+            ("/app", "", "/app/"),
+            ("/app", "./", "/app/"),
+            ("/app", "x/.", "/app/x/"),
+            ("/app", "x", "/app/x"),
+            ("/", ".", "/"),
+            ("/app", "/y/", "/y/"),
+        ] {
+            assert_eq!(destination(base, text), expected, "{text}");
+        }
+    }
+}
