@@ -1,1 +1,33 @@
-//! (being built)
+//! One file for each thing a user asks for. Joins the other rooms; returns data, never text.
+//!
+//! This is the one place where asynchronous work (registries) and blocking work (store, layers,
+//! builds) meet: blocking work always goes to a thread of its own. Settings come in as values,
+//! results go out as values, progress goes to the [`Session`]'s sink. Nothing here prints, parses
+//! flags or reads the environment.
+
+mod build;
+mod convert;
+mod error;
+mod images;
+mod import;
+mod login;
+mod publish;
+mod pull;
+mod push;
+mod resolve;
+mod serve;
+mod session;
+mod source;
+mod transfer;
+
+pub use build::{BuildReport, BuildRequest, DockerfileSource, build};
+pub use error::{Error, Kind, Snippet};
+pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
+pub use import::{ImportReport, ImportRequest, ImportSource, import};
+pub use login::{Verify, login, logout};
+pub use publish::Traffic;
+pub use pull::{PullReport, pull};
+pub use push::{PushReport, push};
+pub use resolve::PullPolicy;
+pub use serve::serve;
+pub use session::Session;

@@ -1,0 +1,342 @@
+//! `build` and `build-push`: a Dockerfile to an image, its layers published while it is built.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::build::{
+    self, Base, Bases, Cancel, Context, Engine, Image, Layer, Network, Observer, Outline, Plan,
+    PlanOptions,
+};
+use crate::dockerfile::{self, Dockerfile};
+use crate::image::{Descriptor, Platform, Reference, Repository};
+use crate::sandbox::WorkerOptions;
+
+use super::publish::{Parcel, Traffic, publish_blobs, publish_manifest, repositories};
+use super::pull::fetch_missing;
+use super::push::BASE_NAME;
+use super::resolve::{PullPolicy, resolve_base};
+use super::session::blocking;
+use super::source::Sources;
+use super::transfer::fetch_blob;
+use super::{Error, Kind, Session};
+
+/// What to build, and what to do with the result.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The build context: a directory.
+    pub context: PathBuf,
+    /// Where the Dockerfile is.
+    pub dockerfile: DockerfileSource,
+    /// Names of the result.
+    pub names: Vec<Reference>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// `--platform`.
+    pub platform: Platform,
+    /// `--label`.
+    pub labels: Vec<(String, String)>,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// `--pull`.
+    pub pull: PullPolicy,
+    /// `--network`.
+    pub network: Network,
+    /// Whether the result is pushed to all names.
+    pub push: bool,
+}
+
+/// Where a Dockerfile comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// `Dockerfile` in the context.
+    Default,
+    /// This file.
+    File(PathBuf),
+    /// This text, which came through standard input.
+    Text(String),
+}
+
+/// What a build made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildReport {
+    /// The image's manifest.
+    pub manifest: Descriptor,
+    /// The image's config, whose digest is the image id.
+    pub config: Descriptor,
+    /// The names that it has now.
+    pub names: Vec<Reference>,
+    /// What was published; `None` without a push.
+    pub traffic: Option<Traffic>,
+}
+
+/// Builds, names and, when asked, publishes an image.
+///
+/// # Errors
+///
+/// The Dockerfile's faults with their place, a failed step with its output, whatever registry and
+/// store say. A failed build moves no name, here or in a registry.
+pub async fn build(
+    session: &Session,
+    request: BuildRequest,
+    cancel: Arc<Cancel>,
+) -> Result<BuildReport, Error> {
+    if request.push && request.names.is_empty() {
+        return Err(Error::new(Kind::User, "nothing to push to: the image has no name")
+            .hint("name it with `-t registry/repository:tag`"));
+    }
+    let sources = {
+        let request = request.clone();
+        blocking(move || Sources::read(&request.context, &request.dockerfile)).await?
+    };
+    let sources = Arc::new(sources);
+    let plan = plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
+    let plan = Arc::new(plan);
+    let publishing = request.push.then(|| Publishing::start(session, &request.names, &plan));
+    let image = execute(session, &request, &sources, &plan, publishing.as_ref(), cancel).await;
+    let image = match image {
+        Ok(image) => image,
+        Err(error) => {
+            // Uploads of a failed build have no further use; what they sent, the registry keeps
+            // until its own clean-up, and no tag names it.
+            if let Some(publishing) = publishing {
+                publishing.task.abort();
+            }
+            return Err(error);
+        }
+    };
+    finish(session, &request, &plan, image, publishing).await
+}
+
+/// Reads, parses and plans; resolves the bases side by side.
+async fn plan(
+    session: &Session,
+    request: &BuildRequest,
+    sources: &Sources,
+) -> Result<Plan, PlanError> {
+    let dockerfile = dockerfile::parse(&sources.text)?;
+    warn(session, &dockerfile, sources);
+    let options = PlanOptions {
+        build_args: request.build_args.clone(),
+        target: request.target.clone(),
+        platform: request.platform.clone(),
+        build_platform: Platform::host(),
+        labels: request.labels.clone(),
+        network: request.network,
+    };
+    let outline = Outline::new(&dockerfile, &options)?;
+    let bases = outline.images.iter().map(|image| async move {
+        let base = resolve_base(session, image, request.pull).await;
+        base.map_err(|error| error.at(sources.snippet(image.span)))
+    });
+    let bases = futures_util::future::try_join_all(bases).await?;
+    Ok(Plan::new(&dockerfile, &options, &outline, bases)?)
+}
+
+/// What can go wrong before the first step.
+#[derive(Debug)]
+pub(super) enum PlanError {
+    Dockerfile(dockerfile::Error),
+    Build(build::Error),
+    Operation(Error),
+}
+
+impl From<dockerfile::Error> for PlanError {
+    fn from(error: dockerfile::Error) -> Self {
+        Self::Dockerfile(error)
+    }
+}
+
+impl From<build::Error> for PlanError {
+    fn from(error: build::Error) -> Self {
+        Self::Build(error)
+    }
+}
+
+impl From<Error> for PlanError {
+    fn from(error: Error) -> Self {
+        Self::Operation(error)
+    }
+}
+
+fn warn(session: &Session, dockerfile: &Dockerfile, sources: &Sources) {
+    for warning in &dockerfile.warnings {
+        let line = warning.span.position(&sources.text).line;
+        let rule = warning.rule.name();
+        session.warn(format!("{rule}: {} ({}:{line})", warning.message, sources.name));
+    }
+}
+
+/// Runs the engine on a thread of its own: it blocks, and its steps outlive no request.
+async fn execute(
+    session: &Session,
+    request: &BuildRequest,
+    sources: &Arc<Sources>,
+    plan: &Arc<Plan>,
+    publishing: Option<&Publishing>,
+    cancel: Arc<Cancel>,
+) -> Result<Image, Error> {
+    let bases = Registry { session: session.clone(), runtime: tokio::runtime::Handle::current() };
+    let observer = Forward(publishing.map(|publishing| publishing.sender.clone()));
+    let context = Context {
+        root: request.context.clone(),
+        ignored: sources.ignored.clone(),
+        ignore_file: sources.ignore_file.clone(),
+    };
+    let (session, sources, plan) = (session.clone(), Arc::clone(sources), Arc::clone(plan));
+    let no_cache = request.no_cache;
+    blocking(move || {
+        let engine = Engine {
+            store: &session.store,
+            sink: session.sink.as_ref(),
+            bases: &bases,
+            observer: &observer,
+            context: Some(context),
+            no_cache,
+            worker: WorkerOptions::default(),
+            cancel,
+        };
+        engine.execute(&plan).map_err(|error| sources.explain(PlanError::Build(error)))
+    })
+    .await
+}
+
+/// Keeps the image, completes what a local image needs, publishes the manifest, and names it.
+async fn finish(
+    session: &Session,
+    request: &BuildRequest,
+    plan: &Plan,
+    image: Image,
+    publishing: Option<Publishing>,
+) -> Result<BuildReport, Error> {
+    let base = plan.final_base().map(|base| base.reference.clone());
+    let config = image.config_descriptor.clone();
+    let (store, kept) = (session.store.clone(), image.clone());
+    blocking(move || {
+        store.put_blob(&kept.config)?;
+        store.put_manifest(&kept.manifest)
+    })
+    .await?;
+    let mut traffic = None;
+    if let Some(publishing) = publishing {
+        let origin = base.as_ref().map(|base| base.repository.clone());
+        publishing.send(Parcel { descriptor: config.clone(), origin: None });
+        for layer in &image.layers {
+            let (descriptor, origin) = (layer.descriptor.clone(), origin.clone());
+            publishing.send(Parcel { descriptor, origin });
+        }
+        traffic = Some(publishing.finish().await?);
+        publish_manifest(session, &request.names, &image.manifest).await?;
+    } else if let Some(base) = &base {
+        // Without a push the image must be whole here; with one, the registry has what is missing.
+        let layers: Vec<Descriptor> =
+            image.layers.iter().map(|layer| layer.descriptor.clone()).collect();
+        fetch_missing(session, &base.repository, &layers).await?;
+    }
+    let mut named = image.descriptor();
+    if let Some(base) = &base {
+        named.annotations.insert(BASE_NAME.to_owned(), base.to_string());
+    }
+    name_in_store(session, plan, &request.names, named).await?;
+    Ok(BuildReport { manifest: image.descriptor(), config, names: request.names.clone(), traffic })
+}
+
+/// Names the image, and those of its bases that have come into the store whole.
+async fn name_in_store(
+    session: &Session,
+    plan: &Plan,
+    names: &[Reference],
+    image: Descriptor,
+) -> Result<(), Error> {
+    let store = session.store.clone();
+    let mut entries: Vec<(Option<Reference>, Descriptor)> = Vec::new();
+    for base in &plan.bases {
+        let is_whole = base.layers.iter().all(|layer| store.has_blob(&layer.descriptor.digest));
+        let is_known = base.reference.tag.is_none() || {
+            let known = store.resolve(&base.reference)?;
+            known.is_some_and(|known| known.digest == base.manifest.digest)
+        };
+        if is_whole && !is_known {
+            entries.push((Some(base.reference.clone()), base.manifest.clone()));
+        }
+    }
+    if names.is_empty() {
+        entries.push((None, image));
+    } else {
+        entries.extend(names.iter().map(|name| (Some(name.clone()), image.clone())));
+    }
+    blocking(move || store.tag_all(&entries)).await
+}
+
+/// Uploads under way.
+struct Publishing {
+    sender: mpsc::UnboundedSender<Parcel>,
+    task: JoinHandle<Result<Traffic, Error>>,
+}
+
+impl Publishing {
+    /// Starts to publish; the base's layers, which are known by now, at once.
+    fn start(session: &Session, names: &[Reference], plan: &Plan) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let repositories: Vec<Repository> = repositories(names);
+        let task = tokio::spawn(publish_blobs(session.clone(), repositories, receiver));
+        let publishing = Self { sender, task };
+        if let Some(base) = plan.final_base() {
+            for layer in &base.layers {
+                let origin = Some(base.reference.repository.clone());
+                let descriptor = layer.with_oci_media_type().descriptor;
+                publishing.send(Parcel { descriptor, origin });
+            }
+        }
+        publishing
+    }
+
+    fn send(&self, parcel: Parcel) {
+        // The receiver is gone only when an upload has failed; `finish` then says why.
+        let _ = self.sender.send(parcel);
+    }
+
+    async fn finish(self) -> Result<Traffic, Error> {
+        drop(self.sender);
+        self.task
+            .await
+            .map_err(|error| Error::new(Kind::Internal, "the uploads failed").because(error))?
+    }
+}
+
+/// Passes sealed layers on to the uploads.
+struct Forward(Option<mpsc::UnboundedSender<Parcel>>);
+
+impl Observer for Forward {
+    fn sealed(&self, layer: &Layer) {
+        if let Some(sender) = &self.0 {
+            let descriptor = layer.descriptor.clone();
+            // A receiver that is gone has failed; the end of the build reports it.
+            let _ = sender.send(Parcel { descriptor, origin: None });
+        }
+    }
+}
+
+/// Gets base layers from their registry.
+struct Registry {
+    session: Session,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Bases for Registry {
+    fn fetch(
+        &self,
+        base: &Base,
+        layer: &Layer,
+        copy: std::fs::File,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let repository = &base.reference.repository;
+        let fetch = fetch_blob(&self.session, repository, &layer.descriptor, Some(copy));
+        self.runtime.block_on(fetch).map_err(Into::into)
+    }
+}

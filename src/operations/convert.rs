@@ -1,0 +1,138 @@
+//! The rooms' errors as an operation's: which kind each is, and what to do about it.
+
+use crate::blob::Mismatch;
+use crate::{build, credentials, image, layer, registry, sandbox, serve, store};
+
+use super::{Error, Kind};
+
+impl Error {
+    /// Says what was attempted, with the error itself as the cause.
+    #[must_use]
+    pub fn about(self, what: impl Into<String>) -> Self {
+        let (kind, hints) = (self.kind, self.hints.clone());
+        let (snippet, output) = (self.snippet.clone(), self.output.clone());
+        let mut outer = Self::new(kind, what).because(self);
+        outer.hints = hints;
+        outer.snippet = snippet;
+        outer.output = output;
+        outer
+    }
+
+    /// Returns an error whose whole message is that of `source`.
+    fn of<E: std::error::Error + Send + Sync + 'static>(kind: Kind, source: E) -> Self {
+        let mut error = Self::new(kind, source.to_string());
+        error.source = Some(Box::new(Transparent(source)));
+        error
+    }
+}
+
+/// Passes on only the causes of an error whose own text has been said.
+#[derive(Debug)]
+struct Transparent<E>(E);
+
+impl<E: std::error::Error> std::fmt::Display for Transparent<E> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for Transparent<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl From<registry::Error> for Error {
+    fn from(error: registry::Error) -> Self {
+        let kind = match error.kind() {
+            registry::Kind::Settings => Kind::Settings,
+            registry::Kind::Denied => Kind::Denied,
+            registry::Kind::NotFound => Kind::NotFound,
+            registry::Kind::RateLimited => Kind::RateLimited,
+            registry::Kind::Network | registry::Kind::Protocol => Kind::Network,
+            registry::Kind::Integrity => Kind::Integrity,
+            registry::Kind::Local => Kind::Internal,
+        };
+        Self::of(kind, error)
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        let kind = if has_mismatch(&error) { Kind::Integrity } else { Kind::Internal };
+        Self::of(kind, error)
+    }
+}
+
+impl From<image::Error> for Error {
+    fn from(error: image::Error) -> Self {
+        Self::of(Kind::User, error)
+    }
+}
+
+impl From<credentials::Error> for Error {
+    fn from(error: credentials::Error) -> Self {
+        Self::of(Kind::Settings, error)
+    }
+}
+
+impl From<layer::Error> for Error {
+    fn from(error: layer::Error) -> Self {
+        Self::of(Kind::Build, error)
+    }
+}
+
+impl From<layer::CopyError> for Error {
+    fn from(error: layer::CopyError) -> Self {
+        Self::of(Kind::Build, error)
+    }
+}
+
+impl From<sandbox::Error> for Error {
+    fn from(error: sandbox::Error) -> Self {
+        let hint = match &error {
+            sandbox::Error::Isolation(isolation) => Some(isolation.remedy()),
+            _ => None,
+        };
+        let mut error = Self::of(Kind::Build, error);
+        error.hints.extend(hint);
+        error
+    }
+}
+
+impl From<serve::Error> for Error {
+    fn from(error: serve::Error) -> Self {
+        Self::of(Kind::Internal, error)
+    }
+}
+
+impl From<build::Error> for Error {
+    fn from(error: build::Error) -> Self {
+        match error {
+            build::Error::Store(error) => error.into(),
+            build::Error::Layer(error) => error.into(),
+            build::Error::Copy(error) => error.into(),
+            build::Error::Sandbox(error) => error.into(),
+            build::Error::Canceled => Self::new(Kind::Interrupted, "canceled"),
+            build::Error::Base { image, digest, source } => {
+                let message = format!("failed to get layer {digest} of the base image `{image}`");
+                match source.downcast::<Self>() {
+                    Ok(error) => error.about(message),
+                    Err(source) => Self::new(Kind::Network, message).because(source),
+                }
+            }
+            error => Self::of(Kind::Build, error),
+        }
+    }
+}
+
+fn has_mismatch(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if error.is::<Mismatch>() {
+            return true;
+        }
+        current = error.source();
+    }
+    false
+}

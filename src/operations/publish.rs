@@ -1,0 +1,144 @@
+//! Publishing: layers as they come, then the config, then the manifest, tags last.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::event::Event;
+use crate::image::{Descriptor, Digest, Manifest, Reference, Repository};
+use crate::registry::Pushed;
+
+use super::transfer::push_blob;
+use super::{Error, Kind, Session};
+
+/// A blob to be published, and where it can be had or mounted from.
+#[derive(Debug, Clone)]
+pub(super) struct Parcel {
+    pub(super) descriptor: Descriptor,
+    /// A repository that is known to hold the blob.
+    pub(super) origin: Option<Repository>,
+}
+
+/// What publishing moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Blobs that were sent.
+    pub sent: usize,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Blobs that were there already.
+    pub already_there: usize,
+    /// Blobs that the registry took from another of its repositories.
+    pub mounted: usize,
+    /// The bytes that did not have to be sent.
+    pub saved_bytes: u64,
+}
+
+impl Traffic {
+    fn add(&mut self, pushed: Pushed, size: u64) {
+        match pushed {
+            Pushed::AlreadyThere => self.already_there += 1,
+            Pushed::Mounted => self.mounted += 1,
+            Pushed::Uploaded { bytes } => {
+                self.sent += 1;
+                self.sent_bytes += bytes;
+                return;
+            }
+        }
+        self.saved_bytes += size;
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.sent_bytes += other.sent_bytes;
+        self.already_there += other.already_there;
+        self.mounted += other.mounted;
+        self.saved_bytes += other.saved_bytes;
+    }
+}
+
+/// Pushes blobs to all of `repositories` as they arrive on `parcels`, side by side, each once.
+///
+/// In one registry a blob is sent to one repository and mounted in the others.
+pub(super) async fn publish_blobs(
+    session: Session,
+    repositories: Vec<Repository>,
+    mut parcels: mpsc::UnboundedReceiver<Parcel>,
+) -> Result<Traffic, Error> {
+    let mut seen: BTreeMap<Digest, ()> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    let mut traffic = Traffic::default();
+    let mut is_open = true;
+    while is_open || !tasks.is_empty() {
+        tokio::select! {
+            parcel = parcels.recv(), if is_open => match parcel {
+                None => is_open = false,
+                Some(parcel) => {
+                    if seen.insert(parcel.descriptor.digest.clone(), ()).is_none() {
+                        tasks.spawn(publish_blob(session.clone(), repositories.clone(), parcel));
+                    }
+                }
+            },
+            Some(done) = tasks.join_next(), if !tasks.is_empty() => {
+                let done = done.map_err(|error| {
+                    Error::new(Kind::Internal, "an upload task failed").because(error)
+                })?;
+                traffic.merge(done?);
+            }
+        }
+    }
+    Ok(traffic)
+}
+
+async fn publish_blob(
+    session: Session,
+    repositories: Vec<Repository>,
+    parcel: Parcel,
+) -> Result<Traffic, Error> {
+    let mut traffic = Traffic::default();
+    let mut holders: Vec<Repository> = Vec::new();
+    for repository in repositories {
+        let mut mount_from = Vec::new();
+        for holder in parcel.origin.iter().chain(&holders) {
+            mount_from.extend(session.names_in(&repository.registry, holder));
+        }
+        mount_from.retain(|name| *name != repository.name);
+        mount_from.dedup();
+        let (descriptor, origin) = (&parcel.descriptor, parcel.origin.clone());
+        let pushed =
+            push_blob(&session, &repository, descriptor, origin, &mount_from).await.map_err(
+                |error| error.about(format!("failed to push to `{}`", repository.familiar())),
+            )?;
+        traffic.add(pushed, parcel.descriptor.size);
+        holders.push(repository);
+    }
+    Ok(traffic)
+}
+
+/// Puts the manifest under every name, one after another: when one fails, the later ones are untouched.
+pub(super) async fn publish_manifest(
+    session: &Session,
+    names: &[Reference],
+    manifest: &Manifest,
+) -> Result<(), Error> {
+    for name in names {
+        session.client.push_manifest(name, manifest).await.map_err(|error| {
+            Error::from(error).about(format!("failed to push `{}`", name.familiar()))
+        })?;
+        let (reference, digest) = (name.clone(), manifest.digest.clone());
+        session.sink.emit(Event::Tagged { reference, digest });
+    }
+    Ok(())
+}
+
+/// Returns the repositories of `names`, each once, in their order.
+pub(super) fn repositories(names: &[Reference]) -> Vec<Repository> {
+    let mut repositories: Vec<Repository> = Vec::new();
+    for name in names {
+        if !repositories.contains(&name.repository) {
+            repositories.push(name.repository.clone());
+        }
+    }
+    repositories
+}
