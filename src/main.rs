@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // First of all, while there is one thread: this process may be the sandbox's worker.
+    // Before anything else: the worker changes its namespaces while it has a single thread.
     if let Some(code) = rpub::sandbox::worker_main_if_asked() {
         return code;
     }
-    ExitCode::SUCCESS
+    rpub::cli::main()
 }

@@ -1,1 +1,120 @@
-//! (being built)
+//! The command line: flags in, text out. The only room that prints or reads the environment.
+//!
+//! One file a command turns its flags into an operation's request and the operation's answer into
+//! text. `settings` joins flags, environment and files; `render` draws progress and errors.
+
+mod args;
+mod build;
+mod images;
+mod import;
+mod login;
+mod output;
+mod registry;
+mod render;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser};
+
+use crate::event::Sink;
+use crate::operations::{Error, Kind, Session};
+
+use args::{Cli, Command, Global, ImageCommand};
+use render::{Progress, ProgressMode};
+
+/// What a command needs beside its flags.
+struct Context {
+    session: Session,
+    progress: Arc<Progress>,
+    quiet: bool,
+}
+
+/// Runs the program and returns its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // clap's own text and exit code: 0 for help and version, 2 for a wrong command line.
+        Err(error) => error.exit(),
+    };
+    settings::start_log();
+    let mode = if cli.global.quiet { ProgressMode::Quiet } else { cli.global.progress };
+    let progress = Progress::new(mode);
+    match dispatch(cli, &progress) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress.finish();
+            anstream::eprint!("{}", render::error(&error));
+            ExitCode::from(render::exit_code(error.kind))
+        }
+    }
+}
+
+fn dispatch(cli: Cli, progress: &Arc<Progress>) -> Result<(), Error> {
+    match cli.command {
+        Command::Version(args) => return output::version(&args),
+        Command::Completion(args) => {
+            let mut command = Cli::command();
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut command, "rpub", &mut script);
+            return output::print_bytes(&script);
+        }
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Kind::Internal, "failed to start").because(error))?;
+    let result = runtime.block_on(run(cli.command, &cli.global, progress));
+    // A blocked thread (a keyring that hangs, a pipe) must not keep a finished command alive.
+    runtime.shutdown_background();
+    progress.finish();
+    result
+}
+
+async fn run(command: Command, global: &Global, progress: &Arc<Progress>) -> Result<(), Error> {
+    let sink: Arc<dyn Sink> = progress.clone();
+    let session = settings::session(global, sink)?;
+    // Held until the end: what this command uses is not collected as garbage meanwhile.
+    let _in_use = session.store.lock_shared()?;
+    let context = Context { session, progress: Arc::clone(progress), quiet: global.quiet };
+    match command {
+        Command::Build(args) | Command::Image(ImageCommand::Build(args)) => {
+            build::build(&context, args).await
+        }
+        Command::BuildPush(args) => build::build_push(&context, args).await,
+        Command::Push(args) | Command::Image(ImageCommand::Push(args)) => {
+            registry::push(&context, args).await
+        }
+        Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
+            registry::pull(&context, args).await
+        }
+        Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
+            images::list(&context, args).await
+        }
+        Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => {
+            images::tag(&context, args).await
+        }
+        Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
+            images::remove(&context, args).await
+        }
+        Command::Inspect(args) | Command::Image(ImageCommand::Inspect(args)) => {
+            images::inspect(&context, args).await
+        }
+        Command::History(args) | Command::Image(ImageCommand::History(args)) => {
+            images::history(&context, args).await
+        }
+        Command::Import(args) | Command::Image(ImageCommand::Import(args)) => {
+            import::import(&context, args).await
+        }
+        Command::Login(args) => login::login(&context, args).await,
+        Command::Logout(args) => login::logout(&context, args).await,
+        Command::Serve(args) => serve::serve(&context, args).await,
+        // Answered in `dispatch`, before anything is opened.
+        Command::Completion(_) | Command::Version(_) => Ok(()),
+    }
+}

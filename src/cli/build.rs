@@ -1,0 +1,195 @@
+//! `build` and `build-push`.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::build::{Cancel, Network};
+use crate::image::Reference;
+use crate::operations::{
+    self, BuildReport, BuildRequest, DockerfileSource, Error, Kind, PullPolicy, Traffic,
+};
+
+use super::args::{BuildArgs, PullWhen};
+use super::output::{print, write_file};
+use super::render::bytes;
+use super::{Context, settings};
+
+/// Builds, and pushes when `--push` says so.
+pub(super) async fn build(context: &Context, args: BuildArgs) -> Result<(), Error> {
+    let push = args.push;
+    let report = run(context, args, push).await?;
+    if push { print_names(context, &report) } else { print_id(context, &report) }
+}
+
+/// Builds and pushes to every name.
+pub(super) async fn build_push(context: &Context, args: BuildArgs) -> Result<(), Error> {
+    if args.tags.is_empty() {
+        return Err(Error::new(Kind::Settings, "nothing to push to: `build-push` needs a name")
+            .hint("name the image with `-t registry/repository:tag`"));
+    }
+    let report = run(context, args, true).await?;
+    print_names(context, &report)
+}
+
+async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<BuildReport, Error> {
+    let (iidfile, metadata_file) = (args.iidfile.clone(), args.metadata_file.clone());
+    let request = request(args, push)?;
+    let cancel = Arc::new(Cancel::default());
+    let operation = operations::build(&context.session, request, Arc::clone(&cancel));
+    tokio::pin!(operation);
+    let report = tokio::select! {
+        report = &mut operation => report?,
+        () = interrupted() => {
+            // Steps are killed; the operation then ends by itself and cleans up.
+            cancel.cancel();
+            let _ = operation.await;
+            return Err(Error::new(Kind::Interrupted, "interrupted"));
+        }
+    };
+    if let Some(path) = iidfile {
+        write_file(&path, report.config.digest.to_string().as_bytes())?;
+    }
+    if let Some(path) = metadata_file {
+        write_file(&path, metadata(&report).as_bytes())?;
+    }
+    context.progress.finish();
+    if let Some(traffic) = &report.traffic
+        && !context.quiet
+    {
+        anstream::eprintln!("{}", summary(traffic));
+    }
+    Ok(report)
+}
+
+/// Ready when the user presses Ctrl-C or the process is asked to end.
+pub(super) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
+
+fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
+    let network = match args.network.as_str() {
+        "default" | "host" => Network::Host,
+        "none" => Network::None,
+        other => {
+            let message = format!("invalid `--network {other}`");
+            return Err(Error::new(Kind::Settings, message).hint("use `default`, `host` or `none`"));
+        }
+    };
+    let labels = args.label.iter().map(|label| {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        (key.to_owned(), value.to_owned())
+    });
+    Ok(BuildRequest {
+        dockerfile: dockerfile(args.file.as_deref())?,
+        names: names(&args.tags)?,
+        build_args: settings::build_args(&args.build_arg)?,
+        target: args.target,
+        platform: settings::platform(args.platform.as_deref())?,
+        labels: labels.collect(),
+        no_cache: args.no_cache,
+        pull: match args.pull {
+            PullWhen::Always => PullPolicy::Always,
+            PullWhen::Missing => PullPolicy::Missing,
+            PullWhen::Never => PullPolicy::Never,
+        },
+        network,
+        push,
+        context: args.context,
+    })
+}
+
+fn dockerfile(file: Option<&Path>) -> Result<DockerfileSource, Error> {
+    match file {
+        None => Ok(DockerfileSource::Default),
+        Some(path) if path == Path::new("-") => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(|error| {
+                Error::new(Kind::User, "failed to read the Dockerfile from standard input")
+                    .because(error)
+            })?;
+            Ok(DockerfileSource::Text(text))
+        }
+        Some(path) => Ok(DockerfileSource::File(path.to_owned())),
+    }
+}
+
+/// Parses `-t` values; each name once, `latest` added.
+fn names(tags: &[String]) -> Result<Vec<Reference>, Error> {
+    let mut names: Vec<Reference> = Vec::new();
+    for tag in tags {
+        let name = reference(tag)?;
+        if name.digest.is_some() {
+            let message = format!("invalid name `{tag}`: a digest cannot be chosen");
+            return Err(Error::new(Kind::Settings, message));
+        }
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Parses a reference that the user gave.
+pub(super) fn reference(text: &str) -> Result<Reference, Error> {
+    let reference: Reference = text.parse().map_err(|error: crate::image::Error| {
+        let lower = text.to_lowercase();
+        let is_well_in_lower_case = lower != text && lower.parse::<Reference>().is_ok();
+        let error = Error::new(Kind::Settings, error.to_string());
+        if is_well_in_lower_case { error.hint(format!("write `{lower}`")) } else { error }
+    })?;
+    Ok(reference.or_latest())
+}
+
+fn print_id(context: &Context, report: &BuildReport) -> Result<(), Error> {
+    if context.quiet {
+        return print(&report.config.digest.to_string());
+    }
+    let names: Vec<String> = report.names.iter().map(Reference::familiar).collect();
+    let id = &report.config.digest;
+    if names.is_empty() {
+        print(&id.to_string())
+    } else {
+        print(&format!("{id} {}", names.join(" ")))
+    }
+}
+
+/// Prints `name@digest` for every pushed name, each repository once.
+fn print_names(_context: &Context, report: &BuildReport) -> Result<(), Error> {
+    let digest = &report.manifest.digest;
+    report.names.iter().try_for_each(|name| print(&format!("{}@{digest}", name.familiar())))
+}
+
+/// Returns the result's digests under buildx's keys.
+fn metadata(report: &BuildReport) -> String {
+    let names: Vec<String> = report.names.iter().map(ToString::to_string).collect();
+    let value = json!({
+        "containerimage.config.digest": report.config.digest,
+        "containerimage.descriptor": report.manifest,
+        "containerimage.digest": report.manifest.digest,
+        "image.name": names.join(","),
+    });
+    format!("{value:#}\n")
+}
+
+pub(super) fn summary(traffic: &Traffic) -> String {
+    let Traffic { sent, sent_bytes, already_there, mounted, saved_bytes } = *traffic;
+    format!(
+        "pushed: {sent} sent ({}), {already_there} already there, {mounted} mounted ({} saved)",
+        bytes(sent_bytes),
+        bytes(saved_bytes)
+    )
+}

@@ -1,0 +1,83 @@
+//! Results on standard output.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use crate::operations::{Error, Kind};
+
+use super::args::FormatArgs;
+use super::render::fill;
+
+/// Prints `text` and a newline.
+pub(super) fn print(text: &str) -> Result<(), Error> {
+    print_bytes(format!("{text}\n").as_bytes())
+}
+
+/// Prints bytes. Whoever reads may stop reading at any time: that is no error.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Internal, "failed to write the result").because(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What `--format` asks for.
+pub(super) enum Format {
+    /// The usual table or text.
+    Table,
+    /// JSON.
+    Json,
+    /// A template for each item.
+    Template(String),
+}
+
+impl FormatArgs {
+    /// Returns what `--format` asks for.
+    pub(super) fn format(&self) -> Format {
+        match self.format.as_deref() {
+            None | Some("table") => Format::Table,
+            Some("json" | "{{json .}}") => Format::Json,
+            Some(template) => Format::Template(template.to_owned()),
+        }
+    }
+}
+
+/// Fills a template; a template that is not understood is a wrong flag.
+pub(super) fn from_template(template: &str, value: &Value) -> Result<String, Error> {
+    fill(template, value)
+        .map_err(|reason| Error::new(Kind::Settings, format!("invalid `--format`: {reason}")))
+}
+
+/// Writes a file that was asked for, such as `--iidfile`: whole or not at all.
+pub(super) fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), Error> {
+    let failed = |error: io::Error| {
+        Error::new(Kind::User, format!("failed to write `{}`", path.display())).because(error)
+    };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(std::path::Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(mode).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// `version`.
+pub(super) fn version(args: &FormatArgs) -> Result<(), Error> {
+    let platform = crate::image::Platform::host();
+    let value = json!({
+        "Version": env!("CARGO_PKG_VERSION"),
+        "Os": platform.os,
+        "Arch": platform.architecture,
+    });
+    match args.format() {
+        Format::Table => print(&format!("rpub {} ({platform})", env!("CARGO_PKG_VERSION"))),
+        Format::Json => print(&value.to_string()),
+        Format::Template(template) => print(&from_template(&template, &value)?),
+    }
+}

@@ -1,0 +1,104 @@
+//! Numbers, times and styles as people read them.
+
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Style};
+
+/// Style of the word `error`.
+pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// Style of the word `warning`.
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+/// Style of what matters less.
+pub(crate) const DIM: Style = Style::new().dimmed();
+
+/// Returns `count` in docker's decimal units with three significant digits, as in `1.23MB`.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if count < 1000 {
+        return format!("{count}B");
+    }
+    let mut value = count as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if value < 9.995 {
+        2
+    } else if value < 99.95 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.digits$}{}", UNITS[unit])
+}
+
+/// Returns `time` in seconds with one digit, as in `12.3s`.
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{:.1}s", time.as_secs_f64())
+}
+
+/// Returns how long ago something was, in docker's words, as in `3 hours ago`.
+pub(crate) fn age(elapsed_seconds: i64) -> String {
+    const STEPS: [(i64, i64, &str); 6] = [
+        (60, 1, "second"),
+        (3600, 60, "minute"),
+        (48 * 3600, 3600, "hour"),
+        (14 * 86400, 86400, "day"),
+        (60 * 86400, 7 * 86400, "week"),
+        (730 * 86400, 30 * 86400, "month"),
+    ];
+    if elapsed_seconds < 1 {
+        return "less than a second ago".to_owned();
+    }
+    let (size, unit) = STEPS
+        .iter()
+        .find(|(limit, ..)| elapsed_seconds < *limit)
+        .map_or((365 * 86400, "year"), |(_, size, unit)| (*size, *unit));
+    let count = elapsed_seconds / size;
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural} ago")
+}
+
+/// Returns a warning as a line.
+pub(crate) fn warning(text: &str) -> String {
+    format!("{WARNING}warning{WARNING:#}: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (count, expected) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1.00kB"),
+            (12_345, "12.3kB"),
+            (87_000_000, "87.0MB"),
+            (999_600_000, "1.00GB"),
+            (123_456_789_000, "123GB"),
+        ] {
+            assert_eq!(bytes(count), expected);
+        }
+    }
+
+    #[test]
+    fn ages_read_as_docker_writes_them() {
+        for (seconds, expected) in [
+            (0, "less than a second ago"),
+            (1, "1 second ago"),
+            (59, "59 seconds ago"),
+            (60, "1 minute ago"),
+            (7200, "2 hours ago"),
+            (3 * 86400, "3 days ago"),
+            (21 * 86400, "3 weeks ago"),
+            (400 * 86400, "13 months ago"),
+            (800 * 86400, "2 years ago"),
+        ] {
+            assert_eq!(age(seconds), expected);
+        }
+    }
+}

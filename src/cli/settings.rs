@@ -1,0 +1,152 @@
+//! Settings from flags, environment and files. The only place that reads the environment.
+
+#![expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::credentials::{Credentials, Locations};
+use crate::event::Sink;
+use crate::image::{Platform, RegistryName};
+use crate::operations::{Error, Kind, Session};
+use crate::registry::{Client, ClientOptions, Hosts};
+use crate::store::Store;
+
+use super::args::Global;
+
+/// Returns the value of an environment variable that is set and not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Returns `$XDG_..._HOME`, or its default below the home directory (XDG Base Directory).
+fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
+    path(name).filter(|path| path.is_absolute()).or_else(|| Some(path("HOME")?.join(below_home)))
+}
+
+/// Opens what every operation works with.
+pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, Error> {
+    let credentials = Credentials::new(locations());
+    let hosts = hosts(global)?;
+    let options = ClientOptions {
+        hosts: hosts.clone(),
+        ca_files: global.ca_file.clone(),
+        ..ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink))
+    };
+    let client = Client::new(options);
+    let store = Store::open(&store_root(global)?)?;
+    Ok(Session { store, client, hosts, credentials, sink })
+}
+
+fn store_root(global: &Global) -> Result<PathBuf, Error> {
+    if let Some(root) = &global.store {
+        return Ok(root.clone());
+    }
+    let data = xdg("XDG_DATA_HOME", ".local/share").ok_or_else(|| {
+        Error::new(Kind::Settings, "no place for the store: neither XDG_DATA_HOME nor HOME is set")
+            .hint("name a directory with `--store` or RPUB_STORE")
+    })?;
+    Ok(data.join("rpub"))
+}
+
+fn locations() -> Locations {
+    let mut auth_files: Vec<PathBuf> = path("REGISTRY_AUTH_FILE").into_iter().collect();
+    if let Some(runtime) = path("XDG_RUNTIME_DIR") {
+        auth_files.push(runtime.join("containers/auth.json"));
+    }
+    if let Some(config) = xdg("XDG_CONFIG_HOME", ".config") {
+        auth_files.push(config.join("containers/auth.json"));
+    }
+    let docker = path("DOCKER_CONFIG").or_else(|| Some(path("HOME")?.join(".docker")));
+    let docker_config = docker.map(|directory| directory.join("config.json"));
+    Locations { auth_files, docker_config, ..Locations::default() }
+}
+
+fn hosts(global: &Global) -> Result<Hosts, Error> {
+    let mut hosts = match registries_conf(global)? {
+        Some((path, text)) => Hosts::parse(&text).map_err(|error| {
+            Error::from(error).about(format!("failed to read `{}`", path.display()))
+        })?,
+        None => Hosts::default(),
+    };
+    for host in &global.insecure_registry {
+        let registry: RegistryName = host.parse().map_err(|error: crate::image::Error| {
+            Error::new(Kind::Settings, "invalid `--insecure-registry`").because(error)
+        })?;
+        hosts.allow_insecure(registry);
+    }
+    Ok(hosts)
+}
+
+/// Returns the first `registries.conf` there is: the one named, the user's, the machine's.
+fn registries_conf(global: &Global) -> Result<Option<(PathBuf, String)>, Error> {
+    let named = global.registries_conf.clone();
+    let is_named = named.is_some();
+    let user = xdg("XDG_CONFIG_HOME", ".config").map(|c| c.join("containers/registries.conf"));
+    let machine = PathBuf::from("/etc/containers/registries.conf");
+    let candidates = if is_named {
+        named.into_iter().collect()
+    } else {
+        user.into_iter().chain([machine]).collect::<Vec<_>>()
+    };
+    for path in candidates {
+        match fs_err::read_to_string(&path) {
+            Ok(text) => return Ok(Some((path, text))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_named => {}
+            Err(error) => {
+                let message = "failed to read the registries file";
+                return Err(Error::new(Kind::Settings, message).because(error));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the build arguments: `NAME=value`, or `NAME` alone, whose value is the environment's.
+pub(crate) fn build_args(given: &[String]) -> Result<BTreeMap<String, String>, Error> {
+    let mut args = BTreeMap::new();
+    for text in given {
+        match text.split_once('=') {
+            Some(("", _)) => {
+                let message = format!("invalid `--build-arg {text}`: it has no name");
+                return Err(Error::new(Kind::Settings, message));
+            }
+            Some((name, value)) => {
+                args.insert(name.to_owned(), value.to_owned());
+            }
+            // An argument that is set nowhere counts as not given, as in docker.
+            None => {
+                if let Ok(value) = std::env::var(text) {
+                    args.insert(text.clone(), value);
+                }
+            }
+        }
+    }
+    Ok(args)
+}
+
+/// Returns what `--platform` means; this machine's without one.
+pub(crate) fn platform(given: Option<&str>) -> Result<Platform, Error> {
+    let Some(text) = given else { return Ok(Platform::host()) };
+    if text.contains(',') {
+        let message = "several platforms at once are not supported by this version of rpub";
+        return Err(Error::new(Kind::Settings, message).hint("build one platform at a time"));
+    }
+    text.parse().map_err(|error: crate::image::Error| {
+        Error::new(Kind::Settings, "invalid `--platform`").because(error)
+    })
+}
+
+/// Turns on the developers' log when `RPUB_LOG` asks for it, as in `RPUB_LOG=rpub=debug`.
+pub(crate) fn start_log() {
+    if let Some(filter) = variable("RPUB_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        log.init();
+    }
+}
