@@ -51,7 +51,9 @@ impl ConfigFile {
 
     /// Returns the helper for `registry`: its own, else the one for all.
     pub(super) fn helper(&self, registry: &RegistryName) -> Option<&str> {
-        self.own_helper(registry).or_else(|| self.json.get("credsStore")?.as_str()).filter(named)
+        self.own_helper(registry)
+            .or_else(|| self.json.get("credsStore")?.as_str())
+            .filter(|name| !name.is_empty())
     }
 
     fn own_helper(&self, registry: &RegistryName) -> Option<&str> {
@@ -86,11 +88,6 @@ impl ConfigFile {
         }
         Ok(None)
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that `Option::filter` wants")]
-fn named(name: &&str) -> bool {
-    !name.is_empty()
 }
 
 fn is_url(key: &str) -> bool {

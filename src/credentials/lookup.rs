@@ -18,7 +18,7 @@ pub enum Credential {
         /// The password.
         password: Secret,
     },
-    /// An OAuth2 refresh token, exchanged for access tokens (distribution, spec/auth/oauth.md).
+    /// An `OAuth2` refresh token, exchanged for access tokens (distribution, spec/auth/oauth.md).
     IdentityToken(Secret),
     /// A bearer token to be sent as it is.
     RegistryToken(Secret),

@@ -126,13 +126,15 @@ impl Auth {
         let slot = {
             let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
             if tokens.len() >= MANY_TOKENS {
-                tokens.retain(|_, slot| slot.try_lock().map_or(true, |token| is_alive(&token)));
+                tokens.retain(|_, slot| {
+                    slot.try_lock().map_or(true, |token| is_alive(token.as_ref()))
+                });
             }
             Arc::clone(tokens.entry(need.scopes.clone()).or_default())
         };
         let mut kept = slot.lock().await;
         if let Some(token) = kept.as_ref()
-            && is_alive(&kept)
+            && is_alive(Some(token))
             && refused != Some(&token.header)
         {
             return Ok(token.header.clone());
@@ -147,8 +149,8 @@ impl Auth {
     }
 }
 
-fn is_alive(token: &Option<Token>) -> bool {
-    token.as_ref().is_some_and(|token| token.until > Instant::now())
+fn is_alive(token: Option<&Token>) -> bool {
+    token.is_some_and(|token| token.until > Instant::now())
 }
 
 async fn fetch(need: &Need<'_>, bearer: &Bearer, credential: Option<&Credential>) -> Result<Token> {
@@ -217,7 +219,7 @@ async fn read_token(answer: Answer) -> Result<Token> {
     let lifetime = parsed.expires_in.unwrap_or_default().max(LEAST_LIFETIME_SECONDS);
     parsed.zeroize();
     // A day at most: a server's nonsense must not overflow the clock.
-    let until = Instant::now() + Duration::from_secs(lifetime.min(86_400)) - MARGIN;
+    let until = Instant::now() + Duration::from_secs(lifetime.min(86_400)).saturating_sub(MARGIN);
     Ok(Token { header: header.ok_or(invalid)?, until })
 }
 

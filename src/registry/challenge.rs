@@ -151,6 +151,7 @@ mod tests {
         choose(&headers)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is compared with what `choose` returns")]
     fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {
         Some(Challenge::Bearer(Bearer {
             realm: realm.to_owned(),
@@ -172,7 +173,7 @@ mod tests {
         assert_eq!(choose_from(&["Basic"]), Some(Challenge::Basic));
         let several = "Negotiate, Basic realm=x, Bearer realm=\"/t\"";
         assert_eq!(choose_from(&[several]), Some(Challenge::Basic));
-        assert_eq!(choose_from(&["Negotiate abc/d==", full]).is_some(), true);
+        assert!(choose_from(&["Negotiate abc/d==", full]).is_some());
         assert_eq!(
             choose_from(&["Negotiate abc==, Bearer realm=\"/t\""]),
             bearer("/t", None, None)

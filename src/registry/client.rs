@@ -82,7 +82,7 @@ impl Client {
 
     /// Returns the descriptor of the manifest that `reference` names, without its platform.
     pub async fn resolve(&self, reference: &Reference) -> Result<Descriptor> {
-        self.from_any(&reference.repository, async |session| {
+        self.at_any_place(&reference.repository, async |session| {
             manifests::resolve(session, reference).await
         })
         .await
@@ -90,7 +90,7 @@ impl Client {
 
     /// Returns the manifest that `reference` names, its digest verified when the reference has one.
     pub async fn manifest(&self, reference: &Reference) -> Result<Manifest> {
-        self.from_any(&reference.repository, async |session| {
+        self.at_any_place(&reference.repository, async |session| {
             manifests::get(session, reference).await
         })
         .await
@@ -200,34 +200,26 @@ impl Client {
     /// # Errors
     ///
     /// Of kind [`Kind::Denied`](super::Kind::Denied) when it does not.
+    ///
+    /// # Panics
+    ///
+    /// Never: the name of the repository that it asks for is valid.
     pub async fn check_login(
         &self,
         registry: &RegistryName,
         username: &str,
         password: &Secret,
     ) -> Result<()> {
-        let mut options = self.shared.options.clone();
-        let (username, password) = (username.to_owned(), password.clone());
-        let credential = Credential::Basic { username, password };
         // The name only stands in for the repository that a lookup is made for.
         let name: RepositoryName = "login".parse().expect("a valid name");
-        let session = Session::new(
-            &Arc::new(Shared::new({
-                let registry = self.upstream_registry(registry, &name);
-                options.credentials = Arc::new(Fixed { registry, credential });
-                options
-            })),
-            self.shared
-                .options
-                .hosts
-                .for_push(&Repository { registry: registry.clone(), name: name.clone() }),
-        );
-        session.check().await
-    }
-
-    fn upstream_registry(&self, registry: &RegistryName, name: &RepositoryName) -> RegistryName {
-        let repository = Repository { registry: registry.clone(), name: name.clone() };
-        self.shared.options.hosts.for_push(&repository).repository.registry
+        let repository = Repository { registry: registry.clone(), name };
+        let endpoint = self.shared.options.hosts.for_push(&repository);
+        let (username, password) = (username.to_owned(), password.clone());
+        let credential = Credential::Basic { username, password };
+        let registry = endpoint.repository.registry.clone();
+        let mut options = self.shared.options.clone();
+        options.credentials = Arc::new(Fixed { registry, credential });
+        Session::new(&Arc::new(Shared::new(options)), endpoint).check().await
     }
 
     fn upstream(&self, repository: &Repository) -> Session {
@@ -236,7 +228,7 @@ impl Client {
 
     /// Does `work` with each place to pull `repository` from, until one succeeds. The last one,
     /// the registry itself, decides which error is reported.
-    async fn from_any<T>(
+    async fn at_any_place<T>(
         &self,
         repository: &Repository,
         work: impl AsyncFn(&Session) -> Result<T>,

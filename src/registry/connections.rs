@@ -14,6 +14,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Registries and load balancers drop idle connections after a minute or more.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 
+/// The protocol's smallest frame, 16 KiB, would hand out a blob in that many more pieces.
+const HTTP2_FRAME_BYTES: u32 = 256 << 10;
+
 /// How a connection is secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Security {
@@ -86,6 +89,7 @@ fn build(
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
+        .http2_max_frame_size(HTTP2_FRAME_BYTES)
         .tcp_nodelay(true);
     if route == Route::Direct {
         builder = builder.no_proxy();

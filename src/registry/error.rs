@@ -177,14 +177,18 @@ impl Error {
         match self {
             Self::Status(error) => error.kind(),
             Self::Transport { .. } | Self::Stalled { .. } => Kind::Network,
-            Self::Protocol { .. } | Self::Redirect { .. } | Self::TooLarge { .. } => Kind::Protocol,
-            Self::Manifest { .. } => Kind::Protocol,
+            Self::Protocol { .. }
+            | Self::Redirect { .. }
+            | Self::TooLarge { .. }
+            | Self::Manifest { .. } => Kind::Protocol,
             Self::Token { source, .. } => source.kind(),
             Self::Credentials { .. } => Kind::Denied,
             Self::Mismatch { .. } | Self::ManifestDigest { .. } => Kind::Integrity,
             Self::Source { .. } => Kind::Local,
-            Self::HostsSyntax(_) | Self::HostsLocation { .. } => Kind::Settings,
-            Self::CaFile { .. } | Self::Tls(_) => Kind::Settings,
+            Self::HostsSyntax(_)
+            | Self::HostsLocation { .. }
+            | Self::CaFile { .. }
+            | Self::Tls(_) => Kind::Settings,
         }
     }
 

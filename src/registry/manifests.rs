@@ -41,7 +41,14 @@ pub(super) async fn put(session: &Session, key: &str, manifest: &Manifest) -> Re
     let mut budget = session.budget();
     let path = format!("manifests/{key}");
     loop {
-        let url = session.url(&path).await?;
+        let url = match session.url(&path).await {
+            Ok(url) => url,
+            Err(error) => {
+                let what = format!("PUT {}/{path}", session.repository);
+                budget.wait(&what, error, &*session.shared.options.events).await?;
+                continue;
+            }
+        };
         let scopes = vec![session.scope("pull,push")];
         let mut request = Request::new(Method::PUT, url, scopes);
         let invalid = |_| Error::Manifest {

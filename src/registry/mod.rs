@@ -32,3 +32,6 @@ pub use retry::RetryPolicy;
 
 /// What the functions of this room return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests;

@@ -134,15 +134,12 @@ impl BlobStream {
 
     async fn reconnect_after(&mut self, error: Error, cut: Cut) -> Result<()> {
         let position = hasher_count(self.hasher.as_ref());
-        let error = match cut {
-            Cut::Broken => error,
+        match cut {
+            Cut::Broken => self.wait(error).await,
             // Every further try may end as early, so that it is the size that is reported.
-            Cut::Short => match self.budget.spend() {
-                true => return Ok(()),
-                false => return Err(self.wrong_size(position)),
-            },
-        };
-        self.wait(error).await
+            Cut::Short if self.budget.spend() => Ok(()),
+            Cut::Short => Err(self.wrong_size(position)),
+        }
     }
 
     async fn wait(&mut self, error: Error) -> Result<()> {
@@ -218,7 +215,10 @@ impl Drop for BlobStream {
 
 impl std::fmt::Debug for BlobStream {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("BlobStream").field("descriptor", &self.descriptor).finish()
+        formatter
+            .debug_struct("BlobStream")
+            .field("descriptor", &self.descriptor)
+            .finish_non_exhaustive()
     }
 }
 
