@@ -2,14 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::protocol::{
     Answer, Attempt as _, CopyFromRequest, Failure, Reply, SealRequest, ToFiler, UnpackRequest,
     Work,
 };
-use super::stack::{load_indexes, prepare_stack, tree_of};
+use super::stack::{load_indexes, make_directory, prepare_stack, tree_of};
 use super::wire::{receive_message, send_message};
 use crate::image::DiffId;
 use crate::layer::{
@@ -18,7 +18,7 @@ use crate::layer::{
 };
 
 /// Takes requests until the socket ends, and returns the process's exit code.
-pub(super) fn main(socket: OwnedFd) -> i32 {
+pub(super) fn main(socket: &OwnedFd) -> i32 {
     // Modes are set exactly, from what layers say.
     rustix::process::umask(rustix::fs::Mode::empty());
     let replies = match socket.try_clone() {
@@ -117,7 +117,7 @@ fn seal(request: &SealRequest, output: OwnedFd) -> Result<SealedLayer, Failure> 
     if request.upper.exists() {
         // What overlayfs noted on files that were copied up (`user.overlay.origin`, `.impure`) may
         // stay: it is not looked at in a lower layer without `index`, and never packed.
-        fs_err::create_dir_all(&request.snapshots_directory).attempting(what)?;
+        make_directory(&request.snapshots_directory).attempting(what)?;
         place_snapshot(&request.upper, &target).attempting(what)?;
     }
     Ok(layer)
@@ -162,7 +162,7 @@ fn save_index(index: &PathIndex, directory: &Path, diff_id: &DiffId) -> Result<(
         return Ok(());
     }
     let what = || format!("save the path index `{}`", path.display());
-    fs_err::create_dir_all(directory).attempting(what)?;
+    make_directory(directory).attempting(what)?;
     index.save(&path).attempting(what)
 }
 
@@ -172,9 +172,9 @@ fn remove(path: &Path) -> Result<(), Failure> {
 
 /// Deletes a tree or a file, following no links. It need not be there.
 fn remove_tree(path: &Path) -> io::Result<()> {
-    let result = match std::fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
-        Ok(_) => std::fs::remove_file(path),
+    let result = match fs_err::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs_err::remove_dir_all(path),
+        Ok(_) => fs_err::remove_file(path),
         Err(error) => Err(error),
     };
     match result {
@@ -183,8 +183,8 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-fn make_parent(path: &PathBuf) -> io::Result<()> {
-    path.parent().map_or(Ok(()), fs_err::create_dir_all)
+fn make_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), make_directory)
 }
 
 fn set_mode(path: &Path, mode: u32) -> io::Result<()> {

@@ -80,7 +80,8 @@ pub struct RunRequest {
     pub indexes: Vec<PathBuf>,
     /// The directory that holds snapshots of this id mapping; fix-up layers are kept in it.
     pub snapshots_directory: PathBuf,
-    /// A directory for this step, made if absent: gets `upper` (the change set) and private things.
+    /// A directory for this step alone, made if absent: gets `upper` (the change set) and private
+    /// things. [`super::Worker::remove`] it when the step is sealed or has failed.
     pub step_directory: PathBuf,
     /// The program and its arguments.
     pub args: Vec<String>,

@@ -61,6 +61,8 @@ fn prepare(stdin: OwnedFd) -> Result<(OwnedFd, OwnedFd), Failure> {
     drop(null);
     let number = std::os::fd::AsRawFd::as_raw_fd(&socket).cast_unsigned();
     sys::close_all_but([number]).attempting(|| "close inherited descriptors".to_owned())?;
+    // What the worker makes has the modes it says, whatever the user's umask.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // Keys meant for the terminal's foreground group must not reach the worker.
     let _ = setsid();
     enter(&socket)
@@ -71,7 +73,7 @@ fn prepare(stdin: OwnedFd) -> Result<(OwnedFd, OwnedFd), Failure> {
             }
         })
         .and_then(|filers_socket| {
-            let filer = start_filer(&socket, filers_socket)?;
+            let filer = start_filer(&socket, &filers_socket)?;
             send_message(socket.as_fd(), &Start::Ready, &[])
                 .attempting(|| "report the start".to_owned())?;
             Ok((socket, filer))
@@ -100,7 +102,7 @@ fn enter(socket: &OwnedFd) -> Result<OwnedFd, Failure> {
     descriptors.next().ok_or(Failure::Canceled)
 }
 
-fn start_filer(socket: &OwnedFd, filers_socket: OwnedFd) -> Result<OwnedFd, Failure> {
+fn start_filer(socket: &OwnedFd, filers_socket: &OwnedFd) -> Result<OwnedFd, Failure> {
     let runner = rustix::process::getpid();
     let Some(pid) = sys::fork().attempting(|| "start the filer".to_owned())? else {
         let ready = set_parent_process_death_signal(Some(Signal::KILL)).is_ok()

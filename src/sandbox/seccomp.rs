@@ -111,24 +111,25 @@ const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, u32::MAX];
 const ALLOW: sock_filter = returning(libc::SECCOMP_RET_ALLOW);
 
 const fn returning(action: u32) -> sock_filter {
-    statement(BPF_RET | BPF_K, action)
+    statement(BPF_RET | BPF_K, action, 0)
 }
 
 const fn failing(errno: i32) -> sock_filter {
     returning(libc::SECCOMP_RET_ERRNO | errno.cast_unsigned())
 }
 
-const fn statement(code: u32, k: u32) -> sock_filter {
-    sock_filter { code: code as u16, jt: 0, jf: 0, k }
+#[expect(clippy::cast_possible_truncation, reason = "operation codes are bytes")]
+const fn statement(code: u32, k: u32, jf: u8) -> sock_filter {
+    sock_filter { code: code as u16, jt: 0, jf, k }
 }
 
 const fn load(offset: u32) -> sock_filter {
-    statement(BPF_LD | BPF_W | BPF_ABS, offset)
+    statement(BPF_LD | BPF_W | BPF_ABS, offset, 0)
 }
 
 /// Goes on with the next instruction when the comparison holds, else skips `otherwise` of them.
 const fn unless_skip(comparison: u32, k: u32, otherwise: u8) -> sock_filter {
-    sock_filter { code: (BPF_JMP | comparison | BPF_K) as u16, jt: 0, jf: otherwise, k }
+    statement(BPF_JMP | comparison | BPF_K, k, otherwise)
 }
 
 /// Returns the filter for steps.
@@ -141,14 +142,14 @@ pub(super) fn filter() -> Vec<sock_filter> {
         let section = table.section();
         // Too far for a conditional jump: unless i386, over an unconditional one.
         program.push(unless_skip(BPF_JEQ, I386, 1));
-        program.push(statement(BPF_JMP, 1));
+        program.push(statement(BPF_JMP, 1, 0));
         let length = u32::try_from(section.len()).unwrap_or(u32::MAX);
-        program.push(statement(BPF_JMP, length));
+        program.push(statement(BPF_JMP, length, 0));
         program.extend(section);
         program.push(load(ARCHITECTURE));
     }
     program.push(unless_skip(BPF_JEQ, NATIVE, 1));
-    program.push(statement(BPF_JMP, 1));
+    program.push(statement(BPF_JMP, 1, 0));
     program.push(failing(libc::ENOSYS));
     #[cfg(target_arch = "x86_64")]
     {

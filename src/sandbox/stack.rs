@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::layer::{
 /// The directory of fix-up layers, in that of the snapshots.
 const FIXUPS: &str = "fixups";
 
-/// Loads path indexes, in parallel threads when there are several.
+/// Loads path indexes.
 pub(super) fn load_indexes(paths: &[PathBuf]) -> Result<Vec<Arc<PathIndex>>, Failure> {
     let load = |path: &PathBuf| {
         let index = PathIndex::load(path)
@@ -39,7 +40,7 @@ pub(super) fn prepare_stack(request: &StackRequest) -> Result<Vec<PathBuf>, Fail
     for (number, layer) in request.layers.iter().enumerate() {
         stack.push(layer.clone());
         let name = layer.file_name().unwrap_or_default().to_string_lossy();
-        chain = Digest::of(format!("{chain} {name}").as_bytes()).hex().to_owned();
+        Digest::of(format!("{chain} {name}").as_bytes()).hex().clone_into(&mut chain);
         let Some(index) = indexes.get(number) else { continue };
         if number == 0 || !index.records().any(Record::is_implied) {
             continue;
@@ -85,7 +86,7 @@ fn make_fix_up(
         }
     }
     let fixups = directory.parent().unwrap_or(directory);
-    fs_err::create_dir_all(fixups).attempting(what)?;
+    make_directory(fixups).attempting(what)?;
     let temporary = tempfile::Builder::new().prefix(".new-").tempdir_in(fixups).attempting(what)?;
     let tar = tar_of(entries.values()).attempting(what)?;
     apply(tar.as_slice(), temporary.path(), &ApplyOptions::default()).attempting(what)?;
@@ -106,6 +107,11 @@ fn tar_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Result<Vec<u8>, Layer
     Ok(tar.finish()?.0)
 }
 
+/// Makes a directory and its parents, with mode 0755 where they are absent.
+pub(super) fn make_directory(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+}
+
 /// Returns a path to the merged tree of `layers`, which is there as long as the descriptor.
 pub(super) fn tree_of(
     layers: &[PathBuf],
@@ -119,7 +125,7 @@ pub(super) fn tree_of(
     })?;
     // overlayfs wants two directories; the empty one changes nothing.
     let empty = snapshots_directory.join(FIXUPS).join("empty");
-    fs_err::create_dir_all(&empty).attempting(|| "merge the source's layers".to_owned())?;
+    make_directory(&empty).attempting(|| "merge the source's layers".to_owned())?;
     stack.insert(0, empty);
     if stack.len() == 1 {
         return Ok((stack.remove(0), None));

@@ -133,7 +133,7 @@ fn run(
         sys::bring_loopback_up().attempting(|| "bring the loopback interface up".to_owned())?;
     }
     mounts::enter_root(request, stubs)?;
-    let read = |path: &str| std::fs::read(path).unwrap_or_default();
+    let read = |path: &str| fs_err::read(path).unwrap_or_default();
     let [passwd, group] =
         ["/etc/passwd", "/etc/group"].map(|path| String::from_utf8_lossy(&read(path)).into_owned());
     let user = resolve_user(&request.user, &passwd, &group)?;

@@ -57,8 +57,8 @@ impl Parent {
 
     fn times(&self) -> Timestamps {
         let keep = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
-        let (tv_sec, tv_nsec) = self.mtime;
-        Timestamps { last_access: keep, last_modification: Timespec { tv_sec, tv_nsec } }
+        let modified = Timespec { tv_sec: self.mtime.0, tv_nsec: self.mtime.1 };
+        Timestamps { last_access: keep, last_modification: modified }
     }
 }
 

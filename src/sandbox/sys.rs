@@ -71,7 +71,7 @@ pub(super) fn unshare_namespaces(kinds: libc::c_int) -> io::Result<()> {
 ///
 /// Its owner may still close it.
 pub(super) fn replace_with_null(descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    let null = std::fs::File::open("/dev/null")?;
+    let null = fs_err::File::open("/dev/null")?;
     // SAFETY: dup3(2) atomically replaces what the number refers to; it stays open and owned.
     let value = unsafe { libc::dup3(null.as_raw_fd(), descriptor.as_raw_fd(), libc::O_CLOEXEC) };
     checked(libc::c_long::from(value)).map(drop)

@@ -137,11 +137,16 @@ impl Worker {
 
     /// Runs a command and waits for its end. Afterwards `step_directory/upper` is its change set.
     pub fn run(&self, request: RunRequest, output: OwnedFd) -> Result<Exit> {
-        self.begin_run(request, output)?.wait()
+        let running = self.begin_run(request, &output)?;
+        // The output ends when the command's last process has closed it: we hold it no longer.
+        drop(output);
+        running.wait()
     }
 
     /// Starts a command without waiting, so that it can be cancelled.
-    pub fn begin_run(&self, mut request: RunRequest, output: OwnedFd) -> Result<Running> {
+    ///
+    /// Who reads the other end of `output` sees its end only when the caller has closed it, too.
+    pub fn begin_run(&self, mut request: RunRequest, output: &OwnedFd) -> Result<Running> {
         request.layers = self.stack(StackRequest {
             layers: request.layers,
             indexes: std::mem::take(&mut request.indexes),
@@ -149,7 +154,7 @@ impl Worker {
         })?;
         let (id, reply) = self.shared.expect_reply();
         let message = ToRunner::Run { id, request: Box::new(request) };
-        self.shared.send(&self.shared.runner, &message, &[output.as_fd()]);
+        send(&self.shared.runner, &message, &[output.as_fd()]);
         Ok(Running { reply, canceller: Canceller { shared: Arc::clone(&self.shared), id } })
     }
 
@@ -186,7 +191,7 @@ impl Worker {
     pub fn cancel_all(&self) {
         let ids: Vec<u64> = lock(&self.shared.pending).requests.keys().copied().collect();
         for id in ids {
-            self.shared.send(&self.shared.runner, &ToRunner::Cancel { id }, &[]);
+            send(&self.shared.runner, &ToRunner::Cancel { id }, &[]);
         }
     }
 
@@ -204,7 +209,7 @@ impl Worker {
     fn ask(&self, work: Work, descriptor: Option<OwnedFd>) -> Result<Answer> {
         let (id, reply) = self.shared.expect_reply();
         let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
-        self.shared.send(&self.shared.filer, &ToFiler { id, work }, &descriptors);
+        send(&self.shared.filer, &ToFiler { id, work }, &descriptors);
         drop(descriptor);
         receive(&reply)
     }
@@ -213,7 +218,10 @@ impl Worker {
 impl fmt::Debug for Worker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = formatter.debug_struct("Worker");
-        debug.field("mapping", &self.mapping).field("process", &self.process).finish()
+        debug
+            .field("mapping", &self.mapping)
+            .field("process", &self.process)
+            .finish_non_exhaustive()
     }
 }
 
@@ -248,7 +256,7 @@ impl Running {
 impl Canceller {
     /// Kills the step with everything it started. Does nothing when it has ended.
     pub fn cancel(&self) {
-        self.shared.send(&self.shared.runner, &ToRunner::Cancel { id: self.id }, &[]);
+        send(&self.shared.runner, &ToRunner::Cancel { id: self.id }, &[]);
     }
 }
 
@@ -269,19 +277,6 @@ impl Shared {
             pending.requests.insert(id, sender);
         }
         (id, receiver)
-    }
-
-    /// Sends a message. A failure means that the worker is gone, which every pending request learns
-    /// from the thread that watches it.
-    fn send<T: serde::Serialize>(
-        &self,
-        socket: &Mutex<OwnedFd>,
-        message: &T,
-        descriptors: &[BorrowedFd<'_>],
-    ) {
-        if let Err(error) = send_message(lock(socket).as_fd(), message, descriptors) {
-            tracing::debug!(%error, "sending to the worker failed");
-        }
     }
 
     /// Hands replies to those who wait until the socket ends.
@@ -425,6 +420,14 @@ fn last_lines(pipe: ChildStderr) -> String {
 
 fn collected(collector: Option<JoinHandle<String>>) -> String {
     collector.and_then(|thread| thread.join().ok()).unwrap_or_default()
+}
+
+/// Sends a message. A failure means that the worker is gone, which every pending request learns from
+/// the thread that watches it.
+fn send<T: serde::Serialize>(socket: &Mutex<OwnedFd>, message: &T, descriptors: &[BorrowedFd<'_>]) {
+    if let Err(error) = send_message(lock(socket).as_fd(), message, descriptors) {
+        tracing::debug!(%error, "sending to the worker failed");
+    }
 }
 
 fn receive(reply: &Receiver<Result<Answer>>) -> Result<Answer> {

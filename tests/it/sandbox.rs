@@ -1,18 +1,21 @@
 //! The worker and its steps, on a root file system of nothing but busybox.
 
-use std::fs;
+use std::fs::Permissions;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fs_err as fs;
 use rpub::image::{DiffId, Digest};
-use rpub::layer::{Compression, CopyRequest, PathIndex};
+use rpub::layer::{Compression, CopyRequest, Entry, EntryKind, IndexBuilder, LayerTar, PathIndex};
 use rpub::sandbox::{
     CopyFromRequest, Error, Exit, Network, RunFiles, RunRequest, SealRequest, UnpackRequest,
     Worker, WorkerOptions,
 };
+
+use crate::context::skip;
 
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -33,21 +36,17 @@ struct Ran {
 impl Sandbox {
     /// Starts a worker, or says why this machine cannot.
     fn start() -> Option<Self> {
-        let skip = |reason: String| {
-            assert!(std::env::var_os("RPUB_TEST_REQUIRE").is_none(), "required: {reason}");
-            #[expect(clippy::print_stderr, reason = "says that a test did not run")]
-            {
-                eprintln!("SKIPPED: {reason}");
-            }
-            None
-        };
         if !Path::new(BUSYBOX).exists() {
-            return skip(format!("no {BUSYBOX} (package busybox-static)"));
+            skip("no `/bin/busybox` (package busybox-static)");
+            return None;
         }
         let program = PathBuf::from(env!("CARGO_BIN_EXE_rpub"));
         let worker = match Worker::start(&WorkerOptions { program }) {
             Ok(worker) => worker,
-            Err(Error::Isolation(isolation)) => return skip(isolation.cause()),
+            Err(Error::Isolation(isolation)) => {
+                skip(&isolation.cause());
+                return None;
+            }
             Err(error) => panic!("{error:?}"),
         };
         let root = tempfile::tempdir().unwrap();
@@ -79,9 +78,9 @@ impl Sandbox {
         fs::write(base.join("etc/group"), "root:x:0:\napp:x:1000:\naudio:x:29:app\n").unwrap();
         fs::write(base.join("data/old"), "old").unwrap();
         for path in ["", "bin", "etc", "root", "data"] {
-            fs::set_permissions(base.join(path), fs::Permissions::from_mode(0o755)).unwrap();
+            fs::set_permissions(base.join(path), Permissions::from_mode(0o755)).unwrap();
         }
-        fs::set_permissions(base.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+        fs::set_permissions(base.join("tmp"), Permissions::from_mode(0o1777)).unwrap();
     }
 
     fn request(&self, name: &str, args: &[&str]) -> RunRequest {
@@ -126,7 +125,7 @@ impl Sandbox {
     }
 
     fn file(&self, name: &str) -> OwnedFd {
-        fs::File::create(self.path(name)).unwrap().into()
+        std::fs::File::from(fs::File::create(self.path(name)).unwrap()).into()
     }
 }
 
@@ -241,7 +240,7 @@ fn what_stays_in_the_background_dies() {
     let processes = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("cmdline")).ok());
-    let left: Vec<_> = processes.filter(|line| line.starts_with("sleep\0602")).collect();
+    let left: Vec<_> = processes.filter(|line| line.starts_with("sleep\x00602")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -349,7 +348,7 @@ fn a_cancelled_step_ends_with_everything_it_started() {
     let Some(sandbox) = Sandbox::start() else { return };
     let request = sandbox.request("step", &["/bin/sh", "-c", "echo up; sleep 700 & sleep 701"]);
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let running = sandbox.worker.begin_run(request, writer.into()).unwrap();
+    let running = sandbox.worker.begin_run(request, &writer.into()).unwrap();
     let mut first = [0; 3];
     reader.read_exact(&mut first).unwrap();
     let canceller = running.canceller();
@@ -366,7 +365,7 @@ fn the_death_of_the_worker_is_an_error_and_no_hang() {
     let Some(sandbox) = Sandbox::start() else { return };
     let request = sandbox.request("step", &["/bin/sh", "-c", "echo up; sleep 702"]);
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let running = sandbox.worker.begin_run(request, writer.into()).unwrap();
+    let running = sandbox.worker.begin_run(request, &writer.into()).unwrap();
     let mut first = [0; 3];
     reader.read_exact(&mut first).unwrap();
     let pid = sandbox.worker.process_id().to_string();
@@ -384,7 +383,7 @@ fn dropping_the_worker_ends_its_steps() {
     let Some(sandbox) = Sandbox::start() else { return };
     let request = sandbox.request("step", &["/bin/sh", "-c", "echo up; sleep 703"]);
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let running = sandbox.worker.begin_run(request, writer.into()).unwrap();
+    let running = sandbox.worker.begin_run(request, &writer.into()).unwrap();
     let mut first = [0; 3];
     reader.read_exact(&mut first).unwrap();
     drop(sandbox);
@@ -422,7 +421,8 @@ fn a_sealed_step_is_a_layer_and_a_snapshot_that_unpacks_to_the_same() {
             target: sandbox.path(name),
             index: sandbox.path("unpacked-index"),
         };
-        sandbox.worker.unpack(request, fs::File::open(sandbox.path("blob")).unwrap().into())
+        let blob = std::fs::File::from(fs::File::open(sandbox.path("blob")).unwrap());
+        sandbox.worker.unpack(request, blob.into())
     };
     unpack("unpacked", &layer.diff_id).unwrap();
     let wrong = unpack("wrong", &DiffId(Digest::of(b"other")));
@@ -473,6 +473,39 @@ fn files_are_copied_from_a_merged_stack() {
     assert!(matches!(error, Err(Error::CopySourceNotFound { .. })), "{error:?}");
 }
 
+#[test]
+fn directories_that_a_layer_does_not_list_keep_their_metadata() {
+    let Some(sandbox) = Sandbox::start() else { return };
+    let directory =
+        Entry { uid: 7, gid: 8, ..Entry::new("data/deep", EntryKind::Directory, 0o2710) };
+    let mut below = LayerTar::new(Vec::new());
+    below.append(&Entry::new("data", EntryKind::Directory, 0o755), None).unwrap();
+    below.append(&directory, None).unwrap();
+    let mut above = LayerTar::new(Vec::new());
+    let file = Entry::new("data/deep/file", EntryKind::File { size: 2 }, 0o644);
+    above.append(&file, Some(&mut &b"x\n"[..])).unwrap();
+    let mut request = sandbox.request("step", &["/bin/stat", "-c", "%u:%g %a", "/data/deep"]);
+    request.indexes.push(sandbox.path("base-index"));
+    IndexBuilder::default().finish().unwrap().save(&sandbox.path("base-index")).unwrap();
+    for (name, tar) in [("below", below), ("above", above)] {
+        let tar = tar.finish().unwrap().0;
+        let (target, index) = (sandbox.path(name), sandbox.path(&format!("{name}-index")));
+        fs::write(sandbox.path("tar"), &tar).unwrap();
+        let unpack = UnpackRequest {
+            diff_id: DiffId(Digest::of(&tar)),
+            temporary: sandbox.path("temporary"),
+            target: target.clone(),
+            index: index.clone(),
+        };
+        let source = std::fs::File::from(fs::File::open(sandbox.path("tar")).unwrap());
+        sandbox.worker.unpack(unpack, source.into()).unwrap();
+        request.layers.push(target);
+        request.indexes.push(index);
+    }
+    assert_eq!(sandbox.run(request).succeeds().output, "7:8 2710\n");
+    assert_eq!(fs::read_dir(sandbox.path("snapshots/fixups")).unwrap().count(), 1);
+}
+
 /// Not a test of speed, but a figure: what a step costs when nothing is in it.
 #[test]
 fn many_steps_in_a_row() {
@@ -487,8 +520,5 @@ fn many_steps_in_a_row() {
         assert_eq!(exit.unwrap(), Exit::Code(0));
     }
     times.sort();
-    #[expect(clippy::print_stderr, reason = "a figure for the reader of the test's output")]
-    {
-        eprintln!("RUN true: median {:?}, least {:?}", times[25], times[0]);
-    }
+    eprintln!("RUN true: median {:?}, least {:?}", times[25], times[0]);
 }
