@@ -1,25 +1,36 @@
-//! stub
-use crate::{event::Sink, image::RegistryName, store::Store};
-/// x
-pub struct ServeOptions {
-    /// x
-    pub store: Store,
-    /// x
-    pub registry_name: RegistryName,
-    /// x
-    pub read_only: bool,
-    /// x
-    pub events: std::sync::Arc<dyn Sink>,
-}
-/// x
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct Error;
-/// x
-pub async fn serve(
-    _l: tokio::net::TcpListener,
-    _o: ServeOptions,
-    _s: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), Error> {
-    Ok(())
-}
+//! The embedded registry: the server side of the OCI distribution-spec 1.1 over the store.
+//!
+//! No client side, no authentication, no TLS: it is for a machine's own loopback, a test, or a
+//! trusted network. Its front is asynchronous (hyper); everything that touches a file runs on the
+//! runtime's blocking threads.
+//!
+//! A push to repository `team/app` keeps the image as `<registry name>/team/app` (by default
+//! `localhost/team/app`). A pull of `team/app` looks there first, then at what docker would mean by
+//! it (`docker.io/team/app`, `docker.io/library/app`), so that the store's images can be pulled too;
+//! with `?ns=host` it looks at `host/team/app` (distribution-spec, "Registry Proxying").
+//!
+//! Blobs belong to the store, not to a repository: a blob that is there is there in every
+//! repository, so nothing is uploaded twice. They are removed by garbage collection only; `DELETE`
+//! of a blob is answered by 405, as the specification allows. A manifest pushed by digest is kept
+//! under `name@digest` until an index that lists it comes. Uploads live in the store's `ingest/`
+//! and go on after a lost connection, and after a restart of the server.
+//!
+//! Main items: [`serve`], [`ServeOptions`].
+
+mod blobs;
+mod body;
+mod error;
+mod handler;
+mod listing;
+mod manifests;
+mod names;
+mod reply;
+mod route;
+mod server;
+mod state;
+#[cfg(test)]
+mod tests;
+mod uploads;
+
+pub use error::{Error, Result};
+pub use server::{ServeOptions, serve};

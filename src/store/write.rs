@@ -170,6 +170,13 @@ impl Store {
         self.continue_writing(file)
     }
 
+    /// Starts a resumable blob under a new name, which begins with `prefix`. Returns the name too.
+    pub fn start_resumable(&self, prefix: &str) -> Result<(String, BlobWriter)> {
+        let name = format!("{prefix}{}", unique_name());
+        let writer = self.resumable_writer(&name)?;
+        Ok((name, writer))
+    }
+
     /// Like [`Store::resumable_writer`], for a name that must have been started before.
     pub fn resume_writer(&self, name: &str) -> Result<Option<BlobWriter>> {
         let path = self.partial_path(name);

@@ -1,0 +1,94 @@
+//! Blobs out (OCI distribution-spec, "Pulling blobs").
+
+use std::io::{Seek as _, SeekFrom};
+use std::ops::Range;
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE};
+
+use crate::image::Digest;
+use crate::store;
+
+use super::handler::Head;
+use super::reply::{self, Code, DOCKER_CONTENT_DIGEST, Failure, Reply, With as _};
+use super::state::State;
+
+pub(super) async fn get(state: &Arc<State>, head: &Head, digest: Digest) -> Result<Reply, Failure> {
+    let range = head.header(RANGE).map(str::to_owned);
+    let text = digest.to_string();
+    let (file, size, part) = state
+        .blocking(move |state| {
+            let mut file = state.store.open_blob(&digest).map_err(|error| match error {
+                store::Error::MissingBlob(_) => Failure::because(Code::BlobUnknown, &error),
+                error => error.into(),
+            })?;
+            let size = file.metadata()?.len();
+            let part = range.map_or(Ok(None), |range| wanted(&range, size))?;
+            if let Some(part) = &part {
+                file.seek(SeekFrom::Start(part.start))?;
+            }
+            Ok((file, size, part))
+        })
+        .await?;
+    let reply = match part {
+        None => reply::file(StatusCode::OK, file, size),
+        Some(part) => {
+            let content_range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+            reply::file(StatusCode::PARTIAL_CONTENT, file, part.end - part.start)
+                .with(CONTENT_RANGE, &content_range)
+        }
+    };
+    Ok(reply
+        .with(CONTENT_TYPE, "application/octet-stream")
+        .with(ACCEPT_RANGES, "bytes")
+        .with(ETAG, &format!("\"{text}\""))
+        .with(DOCKER_CONTENT_DIGEST, &text))
+}
+
+/// Reads a `Range` header (RFC 9110, 14.2). `None` means the whole blob: a form that is not
+/// understood, or several ranges, may be ignored.
+fn wanted(header: &str, size: u64) -> Result<Option<Range<u64>>, Failure> {
+    let Some((first, last)) = header.strip_prefix("bytes=").and_then(|text| text.split_once('-'))
+    else {
+        return Ok(None);
+    };
+    let range = match (first.trim(), last.trim()) {
+        ("", suffix) => suffix.parse::<u64>().map(|count| size.saturating_sub(count)..size),
+        (first, "") => first.parse().map(|first| first..size),
+        (first, last) => first.parse::<u64>().and_then(|first| {
+            last.parse::<u64>().map(|last| first..last.saturating_add(1).min(size))
+        }),
+    };
+    let Ok(range) = range else { return Ok(None) };
+    if range.start >= range.end {
+        let message = format!("the range `{header}` is outside of the blob's {size} bytes");
+        let failure = Failure::new(Code::RangeInvalid, message);
+        return Err(failure.with(CONTENT_RANGE, &format!("bytes */{size}")));
+    }
+    Ok(Some(range))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_http_says() {
+        let cases = [
+            ("bytes=0-0", Ok(Some(0..1))),
+            ("bytes=3-", Ok(Some(3..10))),
+            ("bytes=3-99", Ok(Some(3..10))),
+            ("bytes=-4", Ok(Some(6..10))),
+            ("bytes=-40", Ok(Some(0..10))),
+            ("bytes=0-1,3-4", Ok(None)),
+            ("lines=0-1", Ok(None)),
+            ("bytes=10-", Err(Code::RangeInvalid)),
+            ("bytes=5-4", Err(Code::RangeInvalid)),
+            ("bytes=-0", Err(Code::RangeInvalid)),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(wanted(header, 10).map_err(|failure| failure.code), expected, "{header}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What ends the server.
+
+use thiserror::Error;
+
+use crate::store;
+
+/// The result of serving.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors that keep the server from running. What is wrong with one request is its reply's matter.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store cannot be read.
+    #[error("failed to read the store to serve")]
+    Store(#[from] store::Error),
+}

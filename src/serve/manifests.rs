@@ -1,0 +1,209 @@
+//! Manifests and indexes in and out (OCI distribution-spec, "Pulling manifests", "Pushing
+//! manifests", "Deleting"). Always the exact bytes.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, ETAG, LOCATION};
+use hyper::body::Incoming;
+
+use crate::event::Event;
+use crate::image::{
+    Content, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Reference, Repository,
+    RepositoryName, Tag,
+};
+use crate::store;
+
+use super::body;
+use super::handler::Head;
+use super::names::Candidates;
+use super::reply::With as _;
+use super::reply::{self, Code, DOCKER_CONTENT_DIGEST, Failure, OCI_SUBJECT, OCI_TAG, Reply};
+use super::route::Key;
+use super::state::State;
+
+pub(super) async fn get(
+    state: &Arc<State>,
+    head: &Head,
+    name: RepositoryName,
+    key: Key,
+) -> Result<Reply, Failure> {
+    let candidates = Candidates::of(state, head, &name)?;
+    let (descriptor, bytes) = state
+        .blocking(move |state| {
+            let unknown = || unknown(&name, &key);
+            let found = candidates.find(state, &key)?.ok_or_else(unknown)?;
+            match state.store.read_blob(&found.digest, MAX_MANIFEST_BYTES) {
+                Ok(bytes) => Ok((found, bytes)),
+                Err(store::Error::MissingBlob(_)) => Err(unknown()),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await?;
+    let digest = descriptor.digest.to_string();
+    Ok(reply::json_reply(StatusCode::OK, &descriptor.media_type, bytes)
+        .with(ETAG, &format!("\"{digest}\""))
+        .with(DOCKER_CONTENT_DIGEST, &digest))
+}
+
+/// Takes a manifest. By digest it may get tags too, as `?tag=` parameters.
+pub(super) async fn put(
+    state: &Arc<State>,
+    head: &Head,
+    name: RepositoryName,
+    key: Key,
+    body: &mut Incoming,
+) -> Result<Reply, Failure> {
+    let bytes = body::read(body, MAX_MANIFEST_BYTES).await?;
+    let declared = head.header(CONTENT_TYPE).map(str::to_owned);
+    let mut manifest = Manifest::parse(bytes, declared.as_deref())
+        .map_err(|error| Failure::because(Code::ManifestInvalid, &error))?;
+    let mut tags = tags_of(head)?;
+    match &key {
+        Key::Invalid(text) => {
+            let message = format!("`{text}` is neither a tag nor a digest");
+            return Err(Failure::new(Code::ManifestInvalid, message));
+        }
+        Key::Tag(tag) => tags = vec![tag.clone()],
+        Key::Digest(digest) => {
+            let actual = digest.of_same_algorithm(&manifest.bytes);
+            if actual != *digest {
+                let message = format!("the manifest's digest is {actual}, not {digest}");
+                return Err(Failure::new(Code::DigestInvalid, message));
+            }
+            manifest.digest = digest.clone();
+        }
+    }
+    let repository = Repository { registry: state.registry_name.clone(), name: name.clone() };
+    let digest = manifest.digest.clone();
+    let subject = subject_of(&manifest).cloned();
+    let references: Vec<_> = match tags.is_empty() {
+        true => vec![Reference::by_digest(repository, digest.clone())],
+        false => {
+            tags.iter().map(|tag| Reference::tagged(repository.clone(), tag.clone())).collect()
+        }
+    };
+    let named = references.clone();
+    state.blocking(move |state| keep(state, &manifest, &named)).await?;
+    for reference in references {
+        state.events.emit(Event::Tagged { reference, digest: digest.clone() });
+    }
+    let mut reply = reply::empty(StatusCode::CREATED)
+        .with(LOCATION, &format!("/v2/{name}/manifests/{digest}"))
+        .with(DOCKER_CONTENT_DIGEST, &digest.to_string());
+    if let Some(subject) = subject {
+        reply = reply.with(OCI_SUBJECT, &subject.digest.to_string());
+    }
+    if matches!(key, Key::Digest(_)) {
+        reply = tags.iter().fold(reply, |reply, tag| reply.with(OCI_TAG, tag.as_str()));
+    }
+    Ok(reply)
+}
+
+/// Takes a tag away, or by digest a manifest with all its tags in this repository.
+///
+/// Only in what was pushed here: what the store has from other registries is not this one's.
+pub(super) async fn delete(
+    state: &Arc<State>,
+    name: RepositoryName,
+    key: Key,
+) -> Result<Reply, Failure> {
+    let own = Repository { registry: state.registry_name.clone(), name: name.clone() };
+    state
+        .blocking(move |state| {
+            let removed = match &key {
+                Key::Invalid(_) => 0,
+                Key::Tag(tag) => {
+                    let reference = Reference::tagged(own, tag.clone());
+                    usize::from(state.store.remove_name(&reference)?.is_some())
+                }
+                Key::Digest(digest) => {
+                    let own = Candidates(vec![own]);
+                    state.store.retain_images(|entry| {
+                        entry.descriptor.digest != *digest || !own.holds(entry)
+                    })?
+                }
+            };
+            if removed == 0 { Err(unknown(&name, &key)) } else { Ok(()) }
+        })
+        .await?;
+    Ok(reply::empty(StatusCode::ACCEPTED))
+}
+
+fn keep(state: &State, manifest: &Manifest, references: &[Reference]) -> Result<(), Failure> {
+    for part in parts(manifest) {
+        check_part(state, part)?;
+    }
+    state.store.put_manifest(manifest)?;
+    let names: Vec<_> = references
+        .iter()
+        .map(|reference| (Some(reference.clone()), manifest.descriptor()))
+        .collect();
+    state.store.tag_all(&names)?;
+    if let (Content::Index(index), Some(reference)) = (&manifest.content, references.first()) {
+        // The index keeps its manifests from now on; they need no entries of their own.
+        state.store.retain_images(|entry| {
+            let Some(name) = &entry.name else { return true };
+            let is_listed = index.manifests.iter().any(|d| Some(&d.digest) == name.digest.as_ref());
+            name.repository != reference.repository || !is_listed || entry.subject.is_some()
+        })?;
+    }
+    Ok(())
+}
+
+/// Returns what must be there before the manifest: not its subject, which may come later or never
+/// (OCI distribution-spec, "Pushing Manifests with Subject").
+fn parts(manifest: &Manifest) -> Box<dyn Iterator<Item = &Descriptor> + '_> {
+    match &manifest.content {
+        Content::Image(image) => {
+            // Foreign layers are fetched from elsewhere.
+            let layers = image.layers.iter().filter(|layer| layer.urls.is_empty());
+            Box::new(std::iter::once(&image.config).chain(layers))
+        }
+        Content::Index(index) => Box::new(index.manifests.iter()),
+    }
+}
+
+fn check_part(state: &State, part: &Descriptor) -> Result<(), Failure> {
+    match state.store.blob_size(&part.digest)? {
+        None => {
+            let message = format!("the manifest needs {}, which is not here", part.digest);
+            Err(Failure::new(Code::ManifestBlobUnknown, message))
+        }
+        Some(size) if size != part.size => {
+            let (digest, said) = (&part.digest, part.size);
+            let message = format!("{digest} has {size} bytes; the manifest says {said}");
+            Err(Failure::new(Code::SizeInvalid, message))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn subject_of(manifest: &Manifest) -> Option<&Descriptor> {
+    match &manifest.content {
+        Content::Image(image) => image.subject.as_ref(),
+        Content::Index(index) => index.subject.as_ref(),
+    }
+}
+
+fn tags_of(head: &Head) -> Result<Vec<Tag>, Failure> {
+    head.query_all("tag")
+        .map(|tag| tag.parse().map_err(|error| Failure::because(Code::ManifestInvalid, &error)))
+        .collect()
+}
+
+fn unknown(name: &RepositoryName, key: &Key) -> Failure {
+    Failure::new(Code::ManifestUnknown, format!("`{name}` has no manifest `{key}`"))
+}
+
+/// Returns a manifest's own annotations, and the artifact type of its referrers' list.
+pub(super) fn annotate(state: &State, descriptor: &mut Descriptor) -> Result<(), Failure> {
+    let digest: &Digest = &descriptor.digest;
+    if let Some(manifest) = state.store.manifest(digest)? {
+        descriptor.annotations = match manifest.content {
+            Content::Image(image) => image.annotations,
+            Content::Index(index) => index.annotations,
+        };
+    }
+    Ok(())
+}

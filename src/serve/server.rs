@@ -1,0 +1,122 @@
+//! Accepting connections.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::event::{Event, Sink};
+use crate::image::RegistryName;
+use crate::store::Store;
+
+use super::state::State;
+use super::{Result, handler};
+
+/// Connections served at once; more wait in the kernel's queue. Each may hold a few MiB.
+const MAX_CONNECTIONS: usize = 256;
+/// How long a client may take to send a request's head, and may keep an idle connection.
+const IDLE: Duration = Duration::from_secs(300);
+/// How long requests under way may go on after the server was told to stop.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
+/// How often idle uploads are closed and the store's lock is given back.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
+
+/// What to serve and how.
+pub struct ServeOptions {
+    /// The store that is read and written.
+    pub store: Store,
+    /// The registry part of the names under which pushed images are kept.
+    pub registry_name: RegistryName,
+    /// Whether pushes and deletions are refused.
+    pub read_only: bool,
+    /// Where tags and failures are reported.
+    pub events: Arc<dyn Sink>,
+}
+
+/// Serves the store on `listener` until `shutdown` is done, then lets requests under way end,
+/// for ten seconds at most.
+///
+/// # Errors
+///
+/// Only when the store cannot be read at all. Failures of requests are replied to the client;
+/// those that are the server's own are also warned of as events.
+pub async fn serve(
+    listener: TcpListener,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let state = Arc::new(State::new(options));
+    state.check_store().await?;
+    let (stop, stopped) = watch::channel(());
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let mut tidy = tokio::time::interval(TIDY_EVERY);
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accept = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        tokio::select! {
+            () = &mut shutdown => break,
+            _ = tidy.tick() => state.tidy(),
+            Some(_) = connections.join_next() => {}
+            (place, accepted) = accept => match accepted {
+                Ok((stream, _)) => {
+                    let (state, stopped) = (Arc::clone(&state), stopped.clone());
+                    connections.spawn(async move {
+                        converse(stream, state, stopped).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // A client that gave up, or no file descriptor left: neither ends the server.
+                    let text = format!("failed to accept a connection: {error}");
+                    state.events.emit(Event::Warning { text });
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    drop(stop);
+    let last = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_REQUESTS, last).await.is_err() {
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+async fn converse(stream: TcpStream, state: Arc<State>, mut stopped: watch::Receiver<()>) {
+    // Small replies must not wait for the client's acknowledgement of the one before.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+    let service = service_fn(move |request| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(handler::handle(state, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        // The sender is dropped when the server stops.
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection ended early");
+    }
+}

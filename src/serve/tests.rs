@@ -1,0 +1,507 @@
+//! Behaviour of the registry over real connections, spoken to by hand.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::event::{Event, Sink};
+use crate::image::{Descriptor, Digest, MAX_MANIFEST_BYTES, Reference, media_type};
+use crate::store::Store;
+
+use super::{ServeOptions, serve};
+
+#[derive(Default)]
+struct Record(Mutex<Vec<Event>>);
+
+impl Sink for Record {
+    fn emit(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    store: Store,
+    events: Arc<Record>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(store: &Store, read_only: bool) -> Self {
+        let events = Arc::new(Record::default());
+        let options = ServeOptions {
+            store: store.clone(),
+            registry_name: "localhost".parse().unwrap(),
+            read_only,
+            events: events.clone(),
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let stopped = async { drop(stopped.await) };
+                serve(listener, options, stopped).await.unwrap();
+            });
+        });
+        Self { address, store: store.clone(), events, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        write!(head, "content-length: {}\r\n\r\n", body.len()).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        Answer::parse(&bytes)
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], b"")
+    }
+
+    /// Pushes a blob in one request.
+    fn push_blob(&self, bytes: &[u8]) -> Descriptor {
+        let descriptor = Descriptor::of("application/octet-stream", bytes);
+        let path = format!("/v2/any/blobs/uploads/?digest={}", descriptor.digest);
+        assert_eq!(self.send("POST", &path, &[], bytes).status, 201);
+        descriptor
+    }
+
+    fn push_manifest(&self, path: &str, manifest: &Value) -> (Descriptor, Answer) {
+        let media_type = manifest["mediaType"].as_str().unwrap();
+        let bytes = manifest.to_string().into_bytes();
+        let answer = self.send("PUT", path, &[("content-type", media_type)], &bytes);
+        (Descriptor::of(media_type, &bytes), answer)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let result = self.thread.take().unwrap().join();
+        if !std::thread::panicking() {
+            result.unwrap();
+        }
+    }
+}
+
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        let head = std::str::from_utf8(&bytes[..end]).unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':').unwrap();
+            (name.to_lowercase(), value.trim().to_owned())
+        };
+        Self { status, headers: lines.map(header).collect(), body: bytes[end + 4..].to_vec() }
+    }
+
+    fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(key, _)| key == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_error(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.json()["errors"][0]["code"].as_str()), (status, Some(code)));
+    }
+}
+
+fn server() -> (TempDir, Server) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("store")).unwrap();
+    (directory, Server::start(&store, false))
+}
+
+fn image(config: &Descriptor, layers: &[Descriptor]) -> Value {
+    let config = Descriptor { media_type: media_type::OCI_CONFIG.to_owned(), ..config.clone() };
+    json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+        "config": config, "layers": layers,
+    })
+}
+
+fn name(text: &str) -> Reference {
+    text.parse().unwrap()
+}
+
+#[test]
+fn speaks_version_two() {
+    let (_directory, server) = server();
+    let answer = server.get("/v2/");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, b"{}".as_slice()));
+    assert_eq!(answer.header("docker-distribution-api-version"), "registry/2.0");
+    server.get("/v1/").assert_error(404, "UNKNOWN");
+    server.send("POST", "/v2/", &[], b"").assert_error(405, "UNSUPPORTED");
+    server.get("/v2/UP/tags/list").assert_error(400, "NAME_INVALID");
+}
+
+#[test]
+fn blobs_come_out_whole_and_in_part() {
+    let (_directory, server) = server();
+    let bytes: Vec<u8> = (0..700_000u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    let blob = server.push_blob(&bytes);
+    let path = format!("/v2/team/app/blobs/{}", blob.digest);
+    let whole = server.get(&path);
+    assert_eq!((whole.status, whole.body == bytes), (200, true));
+    assert_eq!(whole.header("content-length"), "700000");
+    assert_eq!(whole.header("docker-content-digest"), blob.digest.to_string());
+    let head = server.send("HEAD", &path, &[], b"");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("content-length"), "700000");
+    let part = server.send("GET", &path, &[("range", "bytes=699990-")], b"");
+    assert_eq!((part.status, part.body.as_slice()), (206, &bytes[699_990..]));
+    assert_eq!(part.header("content-range"), "bytes 699990-699999/700000");
+    let beyond = server.send("GET", &path, &[("range", "bytes=700000-")], b"");
+    beyond.assert_error(416, "RANGE_INVALID");
+    assert_eq!(beyond.header("content-range"), "bytes */700000");
+    server.get(&format!("/v2/a/blobs/{}", Digest::of(b"-"))).assert_error(404, "BLOB_UNKNOWN");
+    server.send("DELETE", &path, &[], b"").assert_error(405, "UNSUPPORTED");
+}
+
+#[test]
+fn uploads_in_one_piece_are_verified() {
+    let (_directory, server) = server();
+    let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::of(b"other"));
+    server.send("POST", &path, &[], b"bytes").assert_error(400, "DIGEST_INVALID");
+    server
+        .send("POST", "/v2/a/blobs/uploads/?digest=x", &[], b"")
+        .assert_error(400, "DIGEST_INVALID");
+    let empty = server.push_blob(b"");
+    assert_eq!(server.get(&format!("/v2/a/blobs/{}", empty.digest)).body, b"");
+    assert_eq!(fs_err::read_dir(server.store.root().join("ingest")).unwrap().count(), 0);
+}
+
+#[test]
+fn mounts_when_the_blob_is_there_else_opens_a_session() {
+    let (_directory, server) = server();
+    let blob = server.push_blob(b"layer");
+    let mount = |digest| format!("/v2/b/blobs/uploads/?mount={digest}&from=any");
+    let mounted = server.send("POST", &mount(&blob.digest), &[], b"");
+    assert_eq!(mounted.status, 201);
+    assert_eq!(mounted.header("location"), format!("/v2/b/blobs/{}", blob.digest));
+    let opened = server.send("POST", &mount(&Digest::of(b"absent")), &[], b"");
+    assert_eq!(opened.status, 202);
+    assert!(opened.header("location").starts_with("/v2/b/blobs/uploads/"));
+}
+
+#[test]
+fn sessions_take_chunks_in_order() {
+    let (_directory, server) = server();
+    let opened = server.send("POST", "/v2/a/blobs/uploads/", &[], b"");
+    let session = opened.header("location").to_owned();
+    let patch = |range: &str, body: &[u8]| {
+        server.send("PATCH", &session, &[("content-range", range)], body)
+    };
+    let first = patch("0-4", b"hello");
+    assert_eq!((first.status, first.header("range")), (202, "0-4"));
+    let again = patch("0-4", b"hello");
+    again.assert_error(416, "RANGE_INVALID");
+    assert_eq!(again.header("range"), "0-4");
+    patch("5-11", b", world!").assert_error(400, "SIZE_INVALID");
+    patch("x", b"").assert_error(400, "BLOB_UPLOAD_INVALID");
+    assert_eq!(server.send("PATCH", &session, &[], b", ").header("range"), "0-6");
+    let status = server.get(&session);
+    assert_eq!((status.status, status.header("range")), (204, "0-6"));
+    server.send("PUT", &session, &[], b"").assert_error(400, "DIGEST_INVALID");
+    let digest = Digest::of(b"hello, world");
+    let done = server.send("PUT", &format!("{session}?digest={digest}"), &[], b"world");
+    assert_eq!((done.status, done.header("docker-content-digest")), (201, &*digest.to_string()));
+    assert_eq!(server.get(done.header("location")).body, b"hello, world");
+    server.get(&session).assert_error(404, "BLOB_UPLOAD_UNKNOWN");
+}
+
+#[test]
+fn a_wrong_digest_or_a_cancel_ends_the_session() {
+    let (_directory, server) = server();
+    for end in ["PUT", "DELETE"] {
+        let opened = server.send("POST", "/v2/a/blobs/uploads/", &[], b"");
+        let session = opened.header("location").to_owned();
+        assert_eq!(server.send("PATCH", &session, &[], b"some").status, 202);
+        let path = format!("{session}?digest={}", Digest::of(b"other"));
+        let ended = server.send(end, &path, &[], b"");
+        if end == "PUT" {
+            ended.assert_error(400, "DIGEST_INVALID");
+        } else {
+            assert_eq!(ended.status, 204);
+        }
+        server.get(&session).assert_error(404, "BLOB_UPLOAD_UNKNOWN");
+    }
+    server.get("/v2/a/blobs/uploads/..%2f..%2findex.json").assert_error(404, "BLOB_UPLOAD_UNKNOWN");
+    assert_eq!(fs_err::read_dir(server.store.root().join("ingest")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_upload_survives_a_cut_connection_and_a_new_server() {
+    let (_directory, server) = server();
+    let store = server.store.clone();
+    let opened = server.send("POST", "/v2/a/blobs/uploads/", &[], b"");
+    let session = opened.header("location").to_owned();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let head = format!("PATCH {session} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhello");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Both).unwrap();
+    // The server may see the question before the cut chunk.
+    let start = Instant::now();
+    while server.get(&session).header("range") != "0-4" {
+        assert!(start.elapsed() < Duration::from_secs(20), "the cut chunk was lost");
+        std::thread::yield_now();
+    }
+    drop(server);
+
+    let server = Server::start(&store, false);
+    assert_eq!(server.get(&session).header("range"), "0-4");
+    let chunk = [("content-range", "5-11")];
+    assert_eq!(server.send("PATCH", &session, &chunk, b", world").header("range"), "0-11");
+    let path = format!("{session}?digest={}", Digest::of(b"hello, world"));
+    assert_eq!(server.send("PUT", &path, &[], b"").status, 201);
+}
+
+#[test]
+fn manifests_are_kept_byte_by_byte_under_their_name() {
+    let (_directory, server) = server();
+    let (config, layer) = (server.push_blob(b"{}"), server.push_blob(b"layer"));
+    let manifest = image(&config, &[layer]);
+    let (pushed, answer) = server.push_manifest("/v2/team/app/manifests/1", &manifest);
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.header("docker-content-digest"), pushed.digest.to_string());
+    assert_eq!(server.store.resolve(&name("localhost/team/app:1")).unwrap(), Some(pushed.clone()));
+    let tagged =
+        Event::Tagged { reference: name("localhost/team/app:1"), digest: pushed.digest.clone() };
+    assert_eq!(*server.events.0.lock().unwrap(), [tagged]);
+    for key in ["1".to_owned(), pushed.digest.to_string()] {
+        let path = format!("/v2/team/app/manifests/{key}");
+        let got = server.get(&path);
+        assert_eq!((got.status, got.body), (200, manifest.to_string().into_bytes()));
+        let head = server.send("HEAD", &path, &[], b"");
+        assert_eq!(head.header("content-type"), media_type::OCI_MANIFEST);
+        assert_eq!(head.header("content-length"), pushed.size.to_string());
+        assert_eq!(head.header("docker-content-digest"), pushed.digest.to_string());
+    }
+    for path in ["team/app/manifests/2", "team/app/manifests/.x", "other/manifests/1"] {
+        server.get(&format!("/v2/{path}")).assert_error(404, "MANIFEST_UNKNOWN");
+    }
+    let elsewhere = format!("/v2/other/manifests/{}", pushed.digest);
+    server.get(&elsewhere).assert_error(404, "MANIFEST_UNKNOWN");
+}
+
+#[test]
+fn wrong_manifests_are_refused() {
+    let (_directory, server) = server();
+    let config = server.push_blob(b"{}");
+    let absent = Descriptor::of("x", b"absent");
+    let put = |manifest: &Value| server.push_manifest("/v2/a/manifests/1", manifest).1;
+    put(&image(&config, &[absent])).assert_error(400, "MANIFEST_BLOB_UNKNOWN");
+    let longer = Descriptor { size: 3, ..config.clone() };
+    put(&image(&longer, &[])).assert_error(400, "SIZE_INVALID");
+    put(&json!({"mediaType": "text/plain"})).assert_error(400, "MANIFEST_INVALID");
+    server.send("PUT", "/v2/a/manifests/1", &[], b"{").assert_error(400, "MANIFEST_INVALID");
+    let path = format!("/v2/a/manifests/{}", Digest::of(b"other"));
+    server.push_manifest(&path, &image(&config, &[])).1.assert_error(400, "DIGEST_INVALID");
+    server
+        .push_manifest("/v2/a/manifests/.x", &image(&config, &[]))
+        .1
+        .assert_error(400, "MANIFEST_INVALID");
+    let large = vec![b' '; MAX_MANIFEST_BYTES + 1];
+    server.send("PUT", "/v2/a/manifests/1", &[], &large).assert_error(413, "SIZE_INVALID");
+    assert_eq!(server.store.images().unwrap(), []);
+}
+
+#[test]
+fn an_index_takes_over_what_was_pushed_by_digest() {
+    let (_directory, server) = server();
+    let config = server.push_blob(b"{}");
+    let child = image(&config, &[]);
+    let digest = Digest::of(child.to_string().as_bytes());
+    let path = format!("/v2/multi/manifests/{digest}");
+    let (child, answer) = server.push_manifest(&path, &child);
+    assert_eq!(answer.status, 201);
+    let kept = server.store.images().unwrap();
+    assert_eq!(kept[0].name, Some(name(&format!("localhost/multi@{digest}"))));
+    let index = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [child],
+    });
+    assert_eq!(server.push_manifest("/v2/multi/manifests/1", &index).1.status, 201);
+    assert_eq!(server.store.images().unwrap().len(), 1);
+    assert_eq!(server.get(&path).header("content-type"), media_type::OCI_MANIFEST);
+    let lost = Descriptor::of(media_type::OCI_MANIFEST, b"absent");
+    let sparse = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [lost],
+    });
+    let answer = server.push_manifest("/v2/multi/manifests/2", &sparse).1;
+    answer.assert_error(400, "MANIFEST_BLOB_UNKNOWN");
+}
+
+#[test]
+fn a_push_by_digest_may_carry_tags() {
+    let (_directory, server) = server();
+    let manifest = image(&server.push_blob(b"{}"), &[]);
+    let digest = Digest::of(manifest.to_string().as_bytes());
+    let path = format!("/v2/a/manifests/{digest}?tag=1&tag=latest");
+    let (pushed, answer) = server.push_manifest(&path, &manifest);
+    let tags: Vec<_> = answer.headers.iter().filter(|(key, _)| key == "oci-tag").collect();
+    assert_eq!((answer.status, tags.len()), (201, 2));
+    for tag in ["localhost/a:1", "localhost/a"] {
+        assert_eq!(server.store.resolve(&name(tag)).unwrap(), Some(pushed.clone()));
+    }
+}
+
+#[test]
+fn deleting_takes_tags_and_manifests_away() {
+    let (_directory, server) = server();
+    let config = server.push_blob(b"{}");
+    let (pushed, _) = server.push_manifest("/v2/a/manifests/1", &image(&config, &[]));
+    server.push_manifest("/v2/a/manifests/2", &image(&config, &[]));
+    let delete = |key: &str| server.send("DELETE", &format!("/v2/a/manifests/{key}"), &[], b"");
+    assert_eq!(delete("1").status, 202);
+    server.get("/v2/a/manifests/1").assert_error(404, "MANIFEST_UNKNOWN");
+    delete("1").assert_error(404, "MANIFEST_UNKNOWN");
+    assert_eq!(server.get("/v2/a/manifests/2").status, 200);
+    assert_eq!(delete(&pushed.digest.to_string()).status, 202);
+    let path = format!("/v2/a/manifests/{}", pushed.digest);
+    server.get(&path).assert_error(404, "MANIFEST_UNKNOWN");
+    server.get("/v2/a/tags/list").assert_error(404, "NAME_UNKNOWN");
+}
+
+#[test]
+fn a_manifest_that_lost_its_tag_is_there_by_digest() {
+    let (_directory, server) = server();
+    let config = server.push_blob(b"{}");
+    let (old, _) = server.push_manifest("/v2/a/manifests/1", &image(&config, &[]));
+    let layer = server.push_blob(b"new");
+    server.push_manifest("/v2/a/manifests/1", &image(&config, &[layer]));
+    assert_eq!(server.get(&format!("/v2/a/manifests/{}", old.digest)).status, 200);
+}
+
+#[test]
+fn tags_and_repositories_come_in_pages() {
+    let (_directory, server) = server();
+    let manifest = image(&server.push_blob(b"{}"), &[]);
+    for path in ["a/manifests/1", "a/manifests/3", "a/manifests/2", "team/b/manifests/1"] {
+        server.push_manifest(&format!("/v2/{path}"), &manifest);
+    }
+    let all = server.get("/v2/a/tags/list");
+    assert_eq!(all.json(), json!({"name": "a", "tags": ["1", "2", "3"]}));
+    assert_eq!(all.header("link"), "");
+    let first = server.get("/v2/a/tags/list?n=2");
+    assert_eq!(first.json()["tags"], json!(["1", "2"]));
+    assert_eq!(first.header("link"), "</v2/a/tags/list?n=2&last=2>; rel=\"next\"");
+    assert_eq!(server.get("/v2/a/tags/list?n=2&last=2").json()["tags"], json!(["3"]));
+    assert_eq!(server.get("/v2/a/tags/list?n=0").json()["tags"], json!([]));
+    server.get("/v2/a/tags/list?n=x").assert_error(400, "PAGINATION_NUMBER_INVALID");
+    let catalog = server.get("/v2/_catalog?n=1");
+    assert_eq!(catalog.json(), json!({"repositories": ["a"]}));
+    assert_eq!(catalog.header("link"), "</v2/_catalog?n=1&last=a>; rel=\"next\"");
+    assert_eq!(server.get("/v2/_catalog").json(), json!({"repositories": ["a", "team/b"]}));
+}
+
+#[test]
+fn referrers_are_found_and_filtered() {
+    let (_directory, server) = server();
+    let empty = server.push_blob(b"{}");
+    let (subject, _) = server.push_manifest("/v2/a/manifests/1", &image(&empty, &[]));
+    let referrer = |kind: &str| {
+        json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "artifactType": kind,
+            "config": Descriptor { media_type: "application/vnd.oci.empty.v1+json".to_owned(), ..empty.clone() },
+            "layers": [], "subject": subject, "annotations": {"kind": kind},
+        })
+    };
+    for kind in ["application/sbom", "application/signature"] {
+        let manifest = referrer(kind);
+        let digest = Digest::of(manifest.to_string().as_bytes());
+        let path = format!("/v2/a/manifests/{digest}");
+        let answer = server.push_manifest(&path, &manifest).1;
+        assert_eq!(answer.header("oci-subject"), subject.digest.to_string());
+    }
+    let path = format!("/v2/a/referrers/{}", subject.digest);
+    let all = server.get(&path);
+    assert_eq!(all.header("content-type"), media_type::OCI_INDEX);
+    assert_eq!(all.json()["manifests"].as_array().unwrap().len(), 2);
+    let some = server.get(&format!("{path}?artifactType=application%2Fsbom"));
+    assert_eq!(some.header("oci-filters-applied"), "artifactType");
+    let found = &some.json()["manifests"];
+    assert_eq!(found.as_array().unwrap().len(), 1);
+    assert_eq!(found[0]["artifactType"], "application/sbom");
+    assert_eq!(found[0]["annotations"], json!({"kind": "application/sbom"}));
+    let none = server.get(&format!("/v2/a/referrers/{}", Digest::of(b"-")));
+    assert_eq!((none.status, none.json()["manifests"].clone()), (200, json!([])));
+    assert_eq!(server.get(&path.replace("/a/", "/b/")).json()["manifests"], json!([]));
+}
+
+#[test]
+fn images_of_the_store_can_be_pulled_by_their_docker_name() {
+    let (_directory, server) = server();
+    let manifest = image(&server.push_blob(b"{}"), &[]);
+    let (pushed, _) = server.push_manifest("/v2/tmp/manifests/1", &manifest);
+    for text in ["alpine:3", "team/app:1", "ghcr.io/team/app:2"] {
+        server.store.tag(&name(text), &pushed).unwrap();
+    }
+    for (path, status) in [
+        ("alpine/manifests/3", 200),
+        ("library/alpine/manifests/3", 200),
+        ("library/alpine/manifests/3?ns=docker.io", 200),
+        ("team/app/manifests/1", 200),
+        ("team/app/manifests/2", 404),
+        ("team/app/manifests/2?ns=ghcr.io", 200),
+        ("tmp/manifests/1?ns=docker.io", 404),
+    ] {
+        assert_eq!(server.get(&format!("/v2/{path}")).status, status, "{path}");
+    }
+    let catalog = server.get("/v2/_catalog").json();
+    assert_eq!(catalog["repositories"], json!(["library/alpine", "team/app", "tmp"]));
+}
+
+#[test]
+fn a_read_only_registry_takes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("store")).unwrap();
+    let server = Server::start(&store, true);
+    assert_eq!(server.get("/v2/").status, 200);
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        server.send(method, "/v2/a/manifests/1", &[], b"{}").assert_error(405, "UNSUPPORTED");
+    }
+}
+
+#[test]
+fn a_damaged_manifest_is_an_error_that_the_user_is_told_of() {
+    let (_directory, server) = server();
+    let manifest = image(&server.push_blob(b"{}"), &[]);
+    let (pushed, _) = server.push_manifest("/v2/a/manifests/1", &manifest);
+    fs_err::write(server.store.blob_path(&pushed.digest), b"{}").unwrap();
+    server.get("/v2/a/manifests/1").assert_error(500, "UNKNOWN");
+    let events = server.events.0.lock().unwrap();
+    assert!(matches!(events.last(), Some(Event::Warning { text }) if text.contains("digest")));
+}
