@@ -9,8 +9,7 @@ use hyper::body::Incoming;
 
 use crate::event::Event;
 use crate::image::{
-    Content, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Reference, Repository,
-    RepositoryName, Tag,
+    Content, Descriptor, MAX_MANIFEST_BYTES, Manifest, Reference, Repository, RepositoryName, Tag,
 };
 use crate::store;
 
@@ -77,11 +76,10 @@ pub(super) async fn put(
     let repository = Repository { registry: state.registry_name.clone(), name: name.clone() };
     let digest = manifest.digest.clone();
     let subject = subject_of(&manifest).cloned();
-    let references: Vec<_> = match tags.is_empty() {
-        true => vec![Reference::by_digest(repository, digest.clone())],
-        false => {
-            tags.iter().map(|tag| Reference::tagged(repository.clone(), tag.clone())).collect()
-        }
+    let references: Vec<_> = if tags.is_empty() {
+        vec![Reference::by_digest(repository, digest.clone())]
+    } else {
+        tags.iter().map(|tag| Reference::tagged(repository.clone(), tag.clone())).collect()
     };
     let named = references.clone();
     state.blocking(move |state| keep(state, &manifest, &named)).await?;
@@ -196,10 +194,9 @@ fn unknown(name: &RepositoryName, key: &Key) -> Failure {
     Failure::new(Code::ManifestUnknown, format!("`{name}` has no manifest `{key}`"))
 }
 
-/// Returns a manifest's own annotations, and the artifact type of its referrers' list.
+/// Puts the manifest's own annotations on its descriptor, as a list of referrers has them.
 pub(super) fn annotate(state: &State, descriptor: &mut Descriptor) -> Result<(), Failure> {
-    let digest: &Digest = &descriptor.digest;
-    if let Some(manifest) = state.store.manifest(digest)? {
+    if let Some(manifest) = state.store.manifest(&descriptor.digest)? {
         descriptor.annotations = match manifest.content {
             Content::Image(image) => image.annotations,
             Content::Index(index) => index.annotations,

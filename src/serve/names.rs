@@ -103,9 +103,7 @@ fn find_child(
 /// Returns what docker means by a name without a registry.
 fn docker(name: &RepositoryName) -> Option<Repository> {
     let registry = DEFAULT_REGISTRY.parse().ok()?;
-    let name = match name.as_str().contains('/') {
-        true => name.clone(),
-        false => format!("library/{name}").parse().ok()?,
-    };
+    let is_official = !name.as_str().contains('/');
+    let name = if is_official { format!("library/{name}").parse().ok()? } else { name.clone() };
     Some(Repository { registry, name })
 }

@@ -36,13 +36,9 @@ pub(super) enum Key {
 
 impl Key {
     fn parse(text: &str) -> Self {
-        if let Ok(digest) = text.parse() {
-            Self::Digest(digest)
-        } else if let Ok(tag) = text.parse() {
-            Self::Tag(tag)
-        } else {
-            Self::Invalid(text.to_owned())
-        }
+        let tag = || text.parse::<Tag>().map(Self::Tag).ok();
+        let key = text.parse::<Digest>().map(Self::Digest).ok().or_else(tag);
+        key.unwrap_or_else(|| Self::Invalid(text.to_owned()))
     }
 }
 

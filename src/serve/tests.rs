@@ -505,3 +505,79 @@ fn a_damaged_manifest_is_an_error_that_the_user_is_told_of() {
     let events = server.events.0.lock().unwrap();
     assert!(matches!(events.last(), Some(Event::Warning { text }) if text.contains("digest")));
 }
+
+/// Pushes, copies and pulls a real image with skopeo, and reads the store as a layout.
+#[test]
+fn skopeo_pushes_pulls_and_reads_the_layout() {
+    let skopeo = |args: &[&str]| {
+        let output = std::process::Command::new("skopeo").args(args).output();
+        let output = output.expect("skopeo runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "skopeo {args:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    if std::process::Command::new("skopeo").arg("--version").output().is_err() {
+        println!("SKIPPED: skopeo is not installed");
+        return;
+    }
+    let (directory, server) = server();
+    let layout = directory.path().join("layout");
+    make_layout(&layout);
+    let source = format!("oci:{}:docker.io/library/app:latest", layout.display());
+    let remote = format!("docker://{}/team/app:1", server.address);
+    skopeo(&["copy", "--insecure-policy", "--dest-tls-verify=false", &source, &remote]);
+    let inspected = skopeo(&["inspect", "--tls-verify=false", "--raw", &remote]);
+    let pushed = server.store.resolve(&name("localhost/team/app:1")).unwrap().unwrap();
+    assert_eq!(Digest::of(inspected.as_bytes()), pushed.digest);
+    // A second repository: everything is there already or mounted.
+    let second = format!("docker://{}/team/other:1", server.address);
+    let insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+    skopeo(&["copy", "--insecure-policy", insecure[0], insecure[1], &remote, &second]);
+    // As docker's schema 2, and back out.
+    let docker = format!("docker://{}/team/docker:1", server.address);
+    let to_docker = ["copy", "--insecure-policy", "--format=v2s2", insecure[1]];
+    skopeo(&[&to_docker[..], &[&source, &docker]].concat());
+    let back = format!("oci:{}:app", directory.path().join("back").display());
+    skopeo(&["copy", "--insecure-policy", insecure[0], &docker, &back]);
+    let tags = skopeo(&["list-tags", "--tls-verify=false", &remote[..remote.len() - 2]]);
+    assert_eq!(serde_json::from_str::<Value>(&tags).unwrap()["Tags"], json!(["1"]));
+    let kept = format!("oci:{}:localhost/team/app:1", server.store.root().display());
+    let shown: Value = serde_json::from_str(&skopeo(&["inspect", &kept])).unwrap();
+    assert_eq!(shown["Layers"].as_array().unwrap().len(), 2);
+    skopeo(&["delete", "--tls-verify=false", &second]);
+    server.get("/v2/team/other/manifests/1").assert_error(404, "MANIFEST_UNKNOWN");
+}
+
+/// Makes an image layout of two gzipped layers, one of several megabytes.
+fn make_layout(root: &std::path::Path) {
+    let store = Store::open(root).unwrap();
+    let mut diff_ids = Vec::new();
+    let mut layers = Vec::new();
+    for (file, size) in [("etc/motd", 12), ("usr/lib/large", 5 << 20)] {
+        let mut content = vec![0u8; size];
+        rustix::rand::getrandom(&mut content, rustix::rand::GetRandomFlags::empty()).unwrap();
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(size as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, file, content.as_slice()).unwrap();
+        let tar = tar.into_inner().unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&tar).unwrap();
+        let gzip = gzip.finish().unwrap();
+        store.put_blob(&gzip).unwrap();
+        diff_ids.push(Digest::of(&tar));
+        layers.push(Descriptor::of(media_type::OCI_LAYER_GZIP, &gzip));
+    }
+    let config = json!({
+        "architecture": "amd64", "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    let config = config.to_string();
+    store.put_blob(config.as_bytes()).unwrap();
+    let manifest = image(&Descriptor::of(media_type::OCI_CONFIG, config.as_bytes()), &layers);
+    let manifest = manifest.to_string();
+    store.put_blob(manifest.as_bytes()).unwrap();
+    let descriptor = Descriptor::of(media_type::OCI_MANIFEST, manifest.as_bytes());
+    store.tag(&name("app"), &descriptor).unwrap();
+}

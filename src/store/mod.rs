@@ -18,7 +18,9 @@
 //! An entry of index.json has the annotation `org.opencontainers.image.ref.name` with the full
 //! reference (`docker.io/library/alpine:3`, or `host/name@sha256:...` for an image kept by digest
 //! only), `rpub.tagged` with the time, and `rpub.subject` when the manifest refers to another. An
-//! entry without a name is a dangling image. There is one entry per name.
+//! entry without a name is a dangling image. There is one entry per name. Images in Docker's format
+//! are kept as they came, so their entries have Docker's media types; the image-spec allows that,
+//! but skopeo's `oci:` transport does not look at such entries.
 //!
 //! **Crash safety.** The final name of a file is never open for writing: bytes go to a temporary
 //! on the same file system, blob data and index.json are synced, then renamed. Directories are not

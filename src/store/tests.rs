@@ -413,7 +413,7 @@ fn cache_records_are_replaced_and_an_empty_one_is_none() {
     store.put_cache_record(&key, b"1").unwrap();
     store.put_cache_record(&key, b"2").unwrap();
     assert_eq!(store.cache_record(&key).unwrap(), Some(b"2".to_vec()));
-    assert_eq!(store.cache_keys().unwrap(), [key.clone()]);
+    assert_eq!(store.cache_keys().unwrap(), std::slice::from_ref(&key));
     store.put_cache_record(&key, b"").unwrap();
     assert_eq!(store.cache_record(&key).unwrap(), None);
     store.remove_cache_record(&key).unwrap();
