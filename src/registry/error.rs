@@ -12,7 +12,7 @@ use crate::blob::Mismatch;
 use crate::image::{self, RegistryName};
 use crate::{credentials, image::Digest};
 
-/// What kind of failure an [`Error`] is; decides exit codes.
+/// What kind of failure an [`Error`](enum@Error) is; decides exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The settings given are wrong.
