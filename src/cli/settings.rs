@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::credentials::{Credentials, Locations};
 use crate::event::Sink;
 use crate::image::{Platform, RegistryName};
-use crate::operations::{Error, Kind, Session};
+use crate::operations::{Arrivals, Error, Kind, Session};
 use crate::registry::{Client, ClientOptions, Hosts};
 use crate::store::Store;
 
@@ -40,7 +40,7 @@ pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, E
     };
     let client = Client::new(options);
     let store = Store::open(&store_root(global)?)?;
-    Ok(Session { store, client, hosts, credentials, sink })
+    Ok(Session { store, client, hosts, credentials, sink, arrivals: Arrivals::default() })
 }
 
 fn store_root(global: &Global) -> Result<PathBuf, Error> {

@@ -30,4 +30,4 @@ pub use pull::{PullReport, pull};
 pub use push::{PushReport, push};
 pub use resolve::PullPolicy;
 pub use serve::serve;
-pub use session::Session;
+pub use session::{Arrivals, Session};

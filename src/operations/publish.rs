@@ -1,6 +1,7 @@
 //! Publishing: layers as they come, then the config, then the manifest, tags last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -8,7 +9,9 @@ use tokio::task::JoinSet;
 use crate::event::Event;
 use crate::image::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::registry::Pushed;
+use crate::store::Store;
 
+use super::session::blocking;
 use super::transfer::push_blob;
 use super::{Error, Kind, Session};
 
@@ -66,7 +69,11 @@ pub(super) async fn publish_blobs(
     repositories: Vec<Repository>,
     mut parcels: mpsc::UnboundedReceiver<Parcel>,
 ) -> Result<Traffic, Error> {
-    let mut seen: BTreeMap<Digest, ()> = BTreeMap::new();
+    let known = {
+        let (store, repositories) = (session.store.clone(), repositories.clone());
+        Arc::new(blocking(move || known_holders(&store, &repositories)).await?)
+    };
+    let mut seen: BTreeSet<Digest> = BTreeSet::new();
     let mut tasks = JoinSet::new();
     let mut traffic = Traffic::default();
     let mut is_open = true;
@@ -75,8 +82,9 @@ pub(super) async fn publish_blobs(
             parcel = parcels.recv(), if is_open => match parcel {
                 None => is_open = false,
                 Some(parcel) => {
-                    if seen.insert(parcel.descriptor.digest.clone(), ()).is_none() {
-                        tasks.spawn(publish_blob(session.clone(), repositories.clone(), parcel));
+                    if seen.insert(parcel.descriptor.digest.clone()) {
+                        let (session, known) = (session.clone(), Arc::clone(&known));
+                        tasks.spawn(publish_blob(session, repositories.clone(), known, parcel));
                     }
                 }
             },
@@ -91,16 +99,50 @@ pub(super) async fn publish_blobs(
     Ok(traffic)
 }
 
+/// Which repositories hold a blob, as far as is known here.
+type Holders = BTreeMap<Digest, Vec<Repository>>;
+
+/// How many repositories are remembered for a blob: a registry is asked to mount from one or two,
+/// and a base's layers are in every image.
+const HOLDERS_KEPT: usize = 2;
+
+/// Returns which other repositories of the same registries hold which layers, as far as the names
+/// in the store tell: what was pulled from there, or pushed to there, is there. A registry that
+/// knows better starts an ordinary upload instead of mounting, so a wrong guess costs nothing.
+fn known_holders(store: &Store, destinations: &[Repository]) -> Result<Holders, Error> {
+    let mut known = Holders::new();
+    for entry in store.images()? {
+        let Some(repository) = entry.name.map(|name| name.repository) else { continue };
+        let is_near = destinations
+            .iter()
+            .any(|other| other.registry == repository.registry && *other != repository);
+        if !is_near {
+            continue;
+        }
+        let manifest = store.manifest(&entry.descriptor.digest)?;
+        for layer in manifest.iter().filter_map(Manifest::as_image).flat_map(|image| &image.layers)
+        {
+            let holders = known.entry(layer.digest.clone()).or_default();
+            if holders.len() < HOLDERS_KEPT && !holders.contains(&repository) {
+                holders.push(repository.clone());
+            }
+        }
+    }
+    Ok(known)
+}
+
 async fn publish_blob(
     session: Session,
     repositories: Vec<Repository>,
+    known: Arc<Holders>,
     parcel: Parcel,
 ) -> Result<Traffic, Error> {
     let mut traffic = Traffic::default();
-    let mut holders: Vec<Repository> = Vec::new();
+    let mut holders: Vec<Repository> = parcel.origin.iter().cloned().collect();
+    holders.extend(known.get(&parcel.descriptor.digest).into_iter().flatten().cloned());
     for repository in repositories {
         let mut mount_from = Vec::new();
-        for holder in parcel.origin.iter().chain(&holders) {
+        for holder in holders.iter().rev() {
             mount_from.extend(session.names_in(&repository.registry, holder));
         }
         mount_from.retain(|name| *name != repository.name);

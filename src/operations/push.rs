@@ -1,10 +1,8 @@
 //! `push`: an image of the store to its registry.
 
-use std::collections::BTreeMap;
-
 use tokio::sync::mpsc;
 
-use crate::image::{Content, Descriptor, Digest, Manifest, Reference, Repository};
+use crate::image::{Content, Digest, Manifest, Reference};
 use crate::store::Store;
 
 use super::publish::{Parcel, Traffic, publish_blobs, publish_manifest};
@@ -81,40 +79,14 @@ impl Cargo {
             .get(BASE_NAME)
             .and_then(|name| name.parse::<Reference>().ok())
             .map(|reference| reference.repository);
-        let known = known_holders(store, &reference.repository)?;
         let mut parcels = Vec::new();
         for image in children.iter().chain([&manifest]).filter_map(Manifest::as_image) {
             for blob in image.layers.iter().chain([&image.config]) {
-                let origin = known.get(&blob.digest).or(base.as_ref()).cloned();
-                parcels.push(Parcel { descriptor: blob.clone(), origin });
+                parcels.push(Parcel { descriptor: blob.clone(), origin: base.clone() });
             }
         }
         Ok(Self { manifest, children, parcels })
     }
-}
-
-/// Returns which other repositories of the same registry hold which blobs, as far as the names in
-/// the store tell: what was pulled from there, or pushed to there, is there.
-fn known_holders(
-    store: &Store,
-    destination: &Repository,
-) -> Result<BTreeMap<Digest, Repository>, Error> {
-    let mut known = BTreeMap::new();
-    for entry in store.images()? {
-        let Some(name) = entry.name else { continue };
-        let repository = name.repository;
-        if repository.registry != destination.registry || repository == *destination {
-            continue;
-        }
-        if let Some(manifest) = store.manifest(&entry.descriptor.digest)?
-            && let Some(image) = manifest.as_image()
-        {
-            for Descriptor { digest, .. } in &image.layers {
-                known.insert(digest.clone(), repository.clone());
-            }
-        }
-    }
-    Ok(known)
 }
 
 fn missing(reference: &Reference) -> Error {

@@ -1,10 +1,11 @@
 //! What every operation works with.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::credentials::Credentials;
 use crate::event::{Event, Sink};
-use crate::image::{RegistryName, Repository, RepositoryName};
+use crate::image::{Digest, RegistryName, Repository, RepositoryName};
 use crate::registry::{Client, Hosts};
 use crate::store::Store;
 
@@ -23,6 +24,23 @@ pub struct Session {
     pub credentials: Credentials,
     /// Where events go.
     pub sink: Arc<dyn Sink>,
+    /// Which blobs are on their way in.
+    pub arrivals: Arrivals,
+}
+
+/// Blobs on their way into the store: each is fetched once, however many want it.
+#[derive(Clone, Default)]
+pub struct Arrivals(Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>);
+
+impl Arrivals {
+    /// Waits until nobody else fetches `digest`; until the guard is dropped, others wait.
+    pub(super) async fn turn(&self, digest: &Digest) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(digest.clone()).or_default())
+        };
+        turn.lock_owned().await
+    }
 }
 
 impl Session {

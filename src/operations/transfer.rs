@@ -18,14 +18,26 @@ use super::{Error, Kind, Session};
 /// Chunks under way between the network and the disk: enough to keep both busy, little memory.
 const CHUNKS_AHEAD: usize = 16;
 
-/// Brings a blob from `repository` into the store, unless it is there. While it arrives, its bytes
-/// are also written to `copy`.
+/// Brings a blob from `repository` into the store, unless it is there. Its bytes are also written to
+/// `copy`: while they arrive, or from the store when somebody else has brought them meanwhile.
 pub(super) async fn fetch_blob(
     session: &Session,
     repository: &Repository,
     descriptor: &Descriptor,
     copy: Option<File>,
 ) -> Result<(), Error> {
+    let _turn = session.arrivals.turn(&descriptor.digest).await;
+    if session.store.has_blob(&descriptor.digest) {
+        let (store, digest) = (session.store.clone(), descriptor.digest.clone());
+        let Some(mut copy) = copy else { return Ok(()) };
+        return blocking(move || {
+            let copied = io::copy(&mut store.open_blob(&digest)?, &mut copy);
+            // Whoever reads the copy and gives up says why.
+            copied.map_or_else(|error| tracing::debug!(%error, "copy of a blob"), |_| ());
+            Ok::<_, Error>(())
+        })
+        .await;
+    }
     let transfer = TransferId::next();
     session.sink.emit(Event::TransferStarted {
         transfer,
