@@ -56,7 +56,6 @@ struct Prepared {
     proc: OwnedFd,
     sys: Option<OwnedFd>,
     devices: Vec<(&'static str, OwnedFd)>,
-    files: Vec<(&'static str, OwnedFd)>,
 }
 
 /// Builds the step's root file system and makes it this process's root.
@@ -64,10 +63,11 @@ struct Prepared {
 /// The process must be alone in new mount and pid namespaces. Mount points that the image lacks are
 /// made and added to `stubs`.
 pub(super) fn enter_root(request: &RunRequest, stubs: &mut Vec<Stub>) -> Result<(), Failure> {
-    let merged = request.step_directory.join("merged");
-    mount_overlay(&request.layers, &request.step_directory, &merged)?;
-    let prepared = prepare(&request.step_directory)?;
-    pivot(&merged)?;
+    // On top of the step's own directory, whose `upper` and `work` overlayfs has found by then.
+    let merged = &request.step_directory;
+    mount_overlay(&request.layers, merged, merged)?;
+    let prepared = prepare()?;
+    pivot(merged)?;
     let proc = &prepared.proc;
     let place = |mounted: &OwnedFd, path: &str, target, stubs: &mut Vec<Stub>| {
         let point = open_target(path, target, proc, stubs)?;
@@ -85,13 +85,21 @@ pub(super) fn enter_root(request: &RunRequest, stubs: &mut Vec<Stub>) -> Result<
     .attempting(|| "make `/dev`".to_owned())?;
     place(&dev, "/dev", Target::Directory, stubs)?;
     fill_dev(&prepared.devices).attempting(|| "fill `/dev`".to_owned())?;
-    for (path, file) in &prepared.files {
-        place(file, path, Target::File, stubs)?;
+    let hostname = format!("{}\n", request.hostname);
+    let files = [
+        ("/etc/resolv.conf", &request.files.resolv_conf),
+        ("/etc/hosts", &request.files.hosts),
+        ("/etc/hostname", &hostname),
+    ];
+    for (path, content) in files {
+        let file = read_only_file(content).attempting(|| format!("provide `{path}`"))?;
+        place(&file, path, Target::File, stubs)?;
+        fs_err::remove_file(PROVIDED).attempting(|| format!("provide `{path}`"))?;
     }
     hide_host().attempting(|| "hide paths of `/proc`".to_owned())
 }
 
-fn prepare(step_directory: &Path) -> Result<Prepared, Failure> {
+fn prepare() -> Result<Prepared, Failure> {
     // A masked /proc of a surrounding container forbids a fresh one: then the step sees that one.
     let proc = match filesystem("proc", &[], NOTHING_SPECIAL) {
         Err(Errno::PERM) => bind(Path::new("/proc"), Depth::Recursive),
@@ -108,25 +116,19 @@ fn prepare(step_directory: &Path) -> Result<Prepared, Failure> {
         let path = Path::new("/dev").join(name);
         bind(&path, Depth::Single).ok().map(|mounted| (name, mounted))
     };
-    let file = |(path, name): (&'static str, &str)| {
-        let what = || format!("provide `{path}`");
-        let path_of_file = step_directory.join("files").join(name);
-        let mounted = bind(&path_of_file, Depth::Single).attempting(what)?;
-        let read_only = u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits());
-        sys::add_mount_attributes(mounted.as_fd(), read_only).attempting(what)?;
-        Ok((path, mounted))
-    };
-    let files = [
-        ("/etc/resolv.conf", "resolv.conf"),
-        ("/etc/hosts", "hosts"),
-        ("/etc/hostname", "hostname"),
-    ];
-    Ok(Prepared {
-        proc,
-        sys,
-        devices: DEVICES.into_iter().filter_map(device).collect(),
-        files: files.into_iter().map(file).collect::<Result<_, Failure>>()?,
-    })
+    Ok(Prepared { proc, sys, devices: DEVICES.into_iter().filter_map(device).collect() })
+}
+
+/// Where a provided file is kept until it is mounted: in memory, in the step's `/dev`.
+const PROVIDED: &str = "/dev/.provided";
+
+/// Returns a read-only mount of a file with this content, which the caller unlinks when it is placed.
+fn read_only_file(content: &str) -> io::Result<OwnedFd> {
+    fs_err::write(PROVIDED, content)?;
+    let mounted = bind(Path::new(PROVIDED), Depth::Single)?;
+    let read_only = u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits());
+    sys::add_mount_attributes(mounted.as_fd(), read_only)?;
+    Ok(mounted)
 }
 
 /// Whether a bind mount takes the mounts below along.

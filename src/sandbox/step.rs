@@ -44,7 +44,7 @@ pub(super) fn make_directories(request: &RunRequest) -> Result<(), Failure> {
     let step = &request.step_directory;
     let make = || -> std::io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(step)?;
-        for name in ["upper", "work", "merged", "files"] {
+        for name in ["upper", "work"] {
             fs_err::create_dir(step.join(name))?;
         }
         if request.layers.is_empty() {
@@ -58,17 +58,6 @@ pub(super) fn make_directories(request: &RunRequest) -> Result<(), Failure> {
             fs_err::set_permissions(&upper, below.permissions())?;
         } else {
             fs_err::set_permissions(&upper, std::fs::Permissions::from_mode(0o755))?;
-        }
-        let hostname = format!("{}\n", request.hostname);
-        let files = [
-            ("resolv.conf", &request.files.resolv_conf),
-            ("hosts", &request.files.hosts),
-            ("hostname", &hostname),
-        ];
-        for (name, content) in files {
-            let path = step.join("files").join(name);
-            fs_err::write(&path, content)?;
-            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
         }
         Ok(())
     };
