@@ -116,7 +116,8 @@ fn record_length(rest: usize) -> String {
 
 /// Returns how many bytes fill the last block of content of `size` bytes.
 pub(super) fn padding(size: u64) -> usize {
-    (BLOCK - (size % BLOCK as u64) as usize) % BLOCK
+    let block = BLOCK as u64;
+    usize::try_from((block - size % block) % block).unwrap_or(0)
 }
 
 fn put(field: &mut [u8], value: &[u8]) {

@@ -15,7 +15,7 @@ use crate::layer::index::{KEPT_FILES, MAX_KEPT, Node, as_path};
 use crate::layer::writer::{OPAQUE, WHITEOUT};
 use crate::layer::{Entry, EntryKind, Error, IndexBuilder, Member, Result, TarReader};
 
-/// How many links of the layer a name may lead through, as in path_resolution(7).
+/// How many links of the layer a name may lead through, as in `path_resolution(7)`.
 const MAX_LINKS: usize = 40;
 
 /// The state of one `apply`.
@@ -69,7 +69,7 @@ impl Unpacker {
             return self.deletion(&parent, name, &path);
         }
         let path = join(&parent, name);
-        entry.path = as_path(&path).to_owned();
+        as_path(&path).clone_into(&mut entry.path);
         let mut kept = None;
         match &mut entry.kind {
             EntryKind::Directory => self.directory(&path)?,
@@ -84,7 +84,7 @@ impl Unpacker {
             }
             EntryKind::HardLink { target } => {
                 let resolved = self.hard_link(&path, target.as_os_str().as_bytes())?;
-                *target = as_path(&resolved).to_owned();
+                as_path(&resolved).clone_into(target);
                 if resolved == path {
                     return Ok(());
                 }
@@ -136,7 +136,7 @@ impl Unpacker {
             };
             let (before, after) = resolved.split_at(length);
             match self.index.get(before) {
-                Some(Node::Whiteout) => self.remove(&before.to_vec())?,
+                Some(Node::Whiteout) => self.remove(before)?,
                 Some(Node::Present { entry, .. }) if is_link(entry) => {
                     let EntryKind::Symlink { target } = &entry.kind else { continue };
                     resolved = follow(before, target.as_os_str().as_bytes(), after);

@@ -66,7 +66,7 @@ impl<W: Write> Walk<'_, W> {
         for name in names(fd).map_err(|errno| at(path, "list", errno))? {
             let path = path.join(OsStr::from_bytes(&name));
             if !(self.exclude)(&path) {
-                self.entry(fd.as_fd(), &name, path, depth)?;
+                self.entry(fd.as_fd(), &name, &path, depth)?;
             }
         }
         Ok(())
@@ -76,36 +76,36 @@ impl<W: Write> Walk<'_, W> {
         &mut self,
         parent: BorrowedFd<'_>,
         name: &[u8],
-        path: PathBuf,
+        path: &Path,
         depth: usize,
     ) -> Result<()> {
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| at(&path, "examine", errno))?;
+            .map_err(|errno| at(path, "examine", errno))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 let fd = directories::open(parent, name)
-                    .map_err(|errno| at(&path, "open the directory", errno))?;
-                let attributes = attributes::read(&Source::Open(fd.as_fd()), &path)?;
+                    .map_err(|errno| at(path, "open the directory", errno))?;
+                let attributes = attributes::read(&Source::Open(fd.as_fd()), path)?;
                 let opaque = attributes.is_opaque();
-                let entry = entry(&path, EntryKind::Directory, &stat, attributes);
+                let entry = entry(path, EntryKind::Directory, &stat, attributes);
                 self.tar.append(&entry, None)?;
                 if opaque {
-                    self.tar.opaque(&path)?;
+                    self.tar.opaque(path)?;
                 }
-                self.directory(&fd, &path, depth + 1)
+                self.directory(&fd, path, depth + 1)
             }
-            FileType::CharacterDevice if stat.st_rdev == 0 => self.tar.whiteout(&path),
+            FileType::CharacterDevice if stat.st_rdev == 0 => self.tar.whiteout(path),
             FileType::Socket | FileType::Unknown => Ok(()),
-            FileType::RegularFile => self.file(parent, name, &path, &stat),
+            FileType::RegularFile => self.file(parent, name, path, &stat),
             kind => {
-                if self.is_further_name(&path, &stat)? {
+                if self.is_further_name(path, &stat)? {
                     return Ok(());
                 }
-                let kind = special(kind, parent, name, &path, &stat)?;
+                let kind = special(kind, parent, name, path, &stat)?;
                 let place = format!("/proc/self/fd/{}/", parent.as_raw_fd());
                 let place = [place.as_bytes(), name].concat();
-                let attributes = attributes::read(&Source::Path(&place), &path)?;
-                self.tar.append(&entry(&path, kind, &stat, attributes), None)
+                let attributes = attributes::read(&Source::Path(&place), path)?;
+                self.tar.append(&entry(path, kind, &stat, attributes), None)
             }
         }
     }

@@ -287,7 +287,7 @@ impl<'a> Record<'a> {
         self.extra().1
     }
 
-    fn extra(self) -> (BTreeMap<Vec<u8>, Vec<u8>>, Option<&'a [u8]>) {
+    fn extra(self) -> Extra<'a> {
         let mut at = u32_at(self.bytes(), 20) as usize;
         let mut xattrs = BTreeMap::new();
         if at == 0 {
@@ -310,6 +310,9 @@ impl<'a> Record<'a> {
         (xattrs, content)
     }
 }
+
+/// A record's extended attributes, and its kept content.
+type Extra<'a> = (BTreeMap<Vec<u8>, Vec<u8>>, Option<&'a [u8]>);
 
 /// Compares two paths in the index's order: `/` before every other byte.
 fn compare(a: &[u8], b: &[u8]) -> Ordering {

@@ -123,7 +123,7 @@ pub(super) fn build(header: &Header<'_>, extended: Extended) -> Result<(Member, 
     }
     let mut sparse = Sparse::default();
     for (key, value) in extended.records {
-        record(&mut member, &mut size, &mut sparse, key, value)
+        record(&mut member, &mut size, &mut sparse, &key, value)
             .ok_or_else(|| header.invalid("the value of an extended record is malformed"))?;
     }
     normalise(&mut member)?;
@@ -163,11 +163,11 @@ fn record(
     member: &mut Member,
     size: &mut u64,
     sparse: &mut Sparse,
-    key: Vec<u8>,
+    key: &[u8],
     value: Vec<u8>,
 ) -> Option<()> {
     let id = |value: &[u8]| fields::decimal(value).and_then(|id| u32::try_from(id).ok());
-    match key.as_slice() {
+    match key {
         // An empty value takes a record back, to what the header says.
         _ if value.is_empty() && !key.starts_with(XATTR) => {}
         b"path" => member.path = value,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::layer::{Entry, EntryKind, Error, PathIndex, Record, Result};
 
-/// How many symbolic links a path may lead through: the kernel's own limit, path_resolution(7).
+/// How many symbolic links a path may lead through: the kernel's own limit, `path_resolution(7)`.
 const MAX_LINKS: usize = 40;
 
 /// The metadata of the root file system that a stack of layers makes.

@@ -34,7 +34,10 @@ fn read_back(bytes: &[u8]) -> Vec<(Read1, BTreeMap<String, Vec<u8>>)> {
         let read = (
             entry.path_bytes().into_owned(),
             header.entry_type().as_byte(),
-            entry.link_name_bytes().map(|link| link.into_owned()).filter(|link| !link.is_empty()),
+            entry
+                .link_name_bytes()
+                .map(std::borrow::Cow::into_owned)
+                .filter(|link| !link.is_empty()),
             header.mode().unwrap(),
             header.uid().unwrap(),
             header.gid().unwrap(),
