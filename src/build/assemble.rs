@@ -105,16 +105,11 @@ fn fill_dates(history: &mut [History]) {
     }
     let mut after_undated = false;
     for entry in history {
-        match &entry.created {
-            Some(created) => {
-                if after_undated {
-                    current = Some(created.clone());
-                }
-            }
-            None => {
-                after_undated = true;
-                entry.created.clone_from(&current);
-            }
+        if entry.created.is_none() {
+            after_undated = true;
+            entry.created.clone_from(&current);
+        } else if after_undated {
+            current.clone_from(&entry.created);
         }
     }
 }

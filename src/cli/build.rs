@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::build::{Cancel, Network};
 use crate::image::Reference;
 use crate::operations::{
-    self, BuildReport, BuildRequest, DockerfileSource, Error, Kind, PullPolicy, Traffic,
+    self, BuildReport, BuildRequest, Cancel, DockerfileSource, Error, Kind, Network, PullPolicy,
+    Traffic,
 };
 
 use super::args::{BuildArgs, PullWhen};

@@ -2,9 +2,8 @@
 
 use std::io::{IsTerminal, Read, Write};
 
-use crate::credentials::{Saved, Secret};
 use crate::image::RegistryName;
-use crate::operations::{self, Error, Kind, Verify};
+use crate::operations::{self, Error, Kind, Saved, Secret, Verify};
 
 use super::Context;
 use super::args::{LoginArgs, LogoutArgs};

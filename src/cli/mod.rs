@@ -80,7 +80,7 @@ async fn run(command: Command, global: &Global, progress: &Arc<Progress>) -> Res
     let sink: Arc<dyn Sink> = progress.clone();
     let session = settings::session(global, sink)?;
     // Held until the end: what this command uses is not collected as garbage meanwhile.
-    let _in_use = session.store.lock_shared()?;
+    let _in_use = session.hold_store()?;
     let context = Context { session, progress: Arc::clone(progress), quiet: global.quiet };
     match command {
         Command::Build(args) | Command::Image(ImageCommand::Build(args)) => {

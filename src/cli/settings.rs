@@ -6,12 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::credentials::{Credentials, Locations};
 use crate::event::Sink;
-use crate::image::{Platform, RegistryName};
-use crate::operations::{Arrivals, Error, Kind, Session};
-use crate::registry::{Client, ClientOptions, Hosts};
-use crate::store::Store;
+use crate::image::Platform;
+use crate::operations::{Error, Kind, Session, SessionSettings};
 
 use super::args::Global;
 
@@ -31,16 +28,19 @@ fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
 
 /// Opens what every operation works with.
 pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, Error> {
-    let credentials = Credentials::new(locations());
-    let hosts = hosts(global)?;
-    let options = ClientOptions {
-        hosts: hosts.clone(),
+    let registries = global.insecure_registry.iter().map(|host| host.parse());
+    let insecure_registries = registries.collect::<Result<_, crate::image::Error>>();
+    let settings = SessionSettings {
+        store: store_root(global)?,
+        auth_files: auth_files(),
+        docker_config: docker_config(),
+        registries_conf: registries_conf(global)?,
+        insecure_registries: insecure_registries.map_err(|error| {
+            Error::new(Kind::Settings, "invalid `--insecure-registry`").because(error)
+        })?,
         ca_files: global.ca_file.clone(),
-        ..ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink))
     };
-    let client = Client::new(options);
-    let store = Store::open(&store_root(global)?)?;
-    Ok(Session { store, client, hosts, credentials, sink, arrivals: Arrivals::default() })
+    Session::open(settings, sink)
 }
 
 fn store_root(global: &Global) -> Result<PathBuf, Error> {
@@ -54,33 +54,15 @@ fn store_root(global: &Global) -> Result<PathBuf, Error> {
     Ok(data.join("rpub"))
 }
 
-fn locations() -> Locations {
-    let mut auth_files: Vec<PathBuf> = path("REGISTRY_AUTH_FILE").into_iter().collect();
-    if let Some(runtime) = path("XDG_RUNTIME_DIR") {
-        auth_files.push(runtime.join("containers/auth.json"));
-    }
-    if let Some(config) = xdg("XDG_CONFIG_HOME", ".config") {
-        auth_files.push(config.join("containers/auth.json"));
-    }
-    let docker = path("DOCKER_CONFIG").or_else(|| Some(path("HOME")?.join(".docker")));
-    let docker_config = docker.map(|directory| directory.join("config.json"));
-    Locations { auth_files, docker_config, ..Locations::default() }
+fn auth_files() -> Vec<PathBuf> {
+    let runtime = path("XDG_RUNTIME_DIR").map(|runtime| runtime.join("containers/auth.json"));
+    let config = xdg("XDG_CONFIG_HOME", ".config").map(|c| c.join("containers/auth.json"));
+    path("REGISTRY_AUTH_FILE").into_iter().chain(runtime).chain(config).collect()
 }
 
-fn hosts(global: &Global) -> Result<Hosts, Error> {
-    let mut hosts = match registries_conf(global)? {
-        Some((path, text)) => Hosts::parse(&text).map_err(|error| {
-            Error::from(error).about(format!("failed to read `{}`", path.display()))
-        })?,
-        None => Hosts::default(),
-    };
-    for host in &global.insecure_registry {
-        let registry: RegistryName = host.parse().map_err(|error: crate::image::Error| {
-            Error::new(Kind::Settings, "invalid `--insecure-registry`").because(error)
-        })?;
-        hosts.allow_insecure(registry);
-    }
-    Ok(hosts)
+fn docker_config() -> Option<PathBuf> {
+    let directory = path("DOCKER_CONFIG").or_else(|| Some(path("HOME")?.join(".docker")))?;
+    Some(directory.join("config.json"))
 }
 
 /// Returns the first `registries.conf` there is: the one named, the user's, the machine's.

@@ -57,7 +57,7 @@ pub struct Error {
     /// What to do; a command where possible.
     pub hints: Vec<String>,
     /// The place in the Dockerfile.
-    pub snippet: Option<Snippet>,
+    pub snippet: Option<Box<Snippet>>,
     /// The last lines that the failed step wrote.
     pub output: Option<String>,
 }
@@ -86,7 +86,7 @@ impl Error {
     /// Adds the place in the Dockerfile.
     #[must_use]
     pub fn at(mut self, snippet: Snippet) -> Self {
-        self.snippet = Some(snippet);
+        self.snippet = Some(Box::new(snippet));
         self
     }
 }

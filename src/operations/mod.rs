@@ -30,4 +30,7 @@ pub use pull::{PullReport, pull};
 pub use push::{PushReport, push};
 pub use resolve::PullPolicy;
 pub use serve::serve;
-pub use session::{Arrivals, Session};
+pub use session::{Session, SessionSettings};
+
+pub use crate::build::{Cancel, Network};
+pub use crate::credentials::{Saved, Secret};

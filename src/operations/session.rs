@@ -1,13 +1,14 @@
 //! What every operation works with.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Locations};
 use crate::event::{Event, Sink};
 use crate::image::{Digest, RegistryName, Repository, RepositoryName};
-use crate::registry::{Client, Hosts};
-use crate::store::Store;
+use crate::registry::{Client, ClientOptions, Hosts};
+use crate::store::{SharedLock, Store};
 
 use super::{Error, Kind};
 
@@ -15,22 +16,22 @@ use super::{Error, Kind};
 #[derive(Clone)]
 pub struct Session {
     /// The local store.
-    pub store: Store,
+    pub(super) store: Store,
     /// The client of all registries.
-    pub client: Client,
+    pub(super) client: Client,
     /// Mirrors and insecure registries.
-    pub hosts: Hosts,
+    pub(super) hosts: Hosts,
     /// Where logins are kept.
-    pub credentials: Credentials,
+    pub(super) credentials: Credentials,
     /// Where events go.
-    pub sink: Arc<dyn Sink>,
+    pub(super) sink: Arc<dyn Sink>,
     /// Which blobs are on their way in.
-    pub arrivals: Arrivals,
+    pub(super) arrivals: Arrivals,
 }
 
 /// Blobs on their way into the store: each is fetched once, however many want it.
 #[derive(Clone, Default)]
-pub struct Arrivals(Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>);
+pub(super) struct Arrivals(Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>);
 
 impl Arrivals {
     /// Waits until nobody else fetches `digest`; until the guard is dropped, others wait.
@@ -43,7 +44,62 @@ impl Arrivals {
     }
 }
 
+/// Where a session finds what it works with. The command line fills it in.
+#[derive(Debug, Clone, Default)]
+pub struct SessionSettings {
+    /// The store's directory.
+    pub store: PathBuf,
+    /// The `auth.json` files of the containers tools, most important first.
+    pub auth_files: Vec<PathBuf>,
+    /// Docker's `config.json`.
+    pub docker_config: Option<PathBuf>,
+    /// The `registries.conf` and its text.
+    pub registries_conf: Option<(PathBuf, String)>,
+    /// Registries that may use plain HTTP and unverified TLS.
+    pub insecure_registries: Vec<RegistryName>,
+    /// PEM files with authorities to trust besides the system's.
+    pub ca_files: Vec<PathBuf>,
+}
+
 impl Session {
+    /// Opens the store and prepares the rest. Asks no registry yet.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be opened or `registries.conf` makes no sense.
+    pub fn open(settings: SessionSettings, sink: Arc<dyn Sink>) -> Result<Self, Error> {
+        let credentials = Credentials::new(Locations {
+            auth_files: settings.auth_files,
+            docker_config: settings.docker_config,
+            ..Locations::default()
+        });
+        let mut hosts = match &settings.registries_conf {
+            Some((path, text)) => Hosts::parse(text).map_err(|error| {
+                Error::from(error).about(format!("failed to read `{}`", path.display()))
+            })?,
+            None => Hosts::default(),
+        };
+        for registry in settings.insecure_registries {
+            hosts.allow_insecure(registry);
+        }
+        let client = Client::new(ClientOptions {
+            hosts: hosts.clone(),
+            ca_files: settings.ca_files,
+            ..ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink))
+        });
+        let store = Store::open(&settings.store)?;
+        Ok(Self { store, client, hosts, credentials, sink, arrivals: Arrivals::default() })
+    }
+
+    /// Keeps what this process uses of the store from being collected as garbage, until dropped.
+    ///
+    /// # Errors
+    ///
+    /// When the store's lock cannot be taken.
+    pub fn hold_store(&self) -> Result<SharedLock, Error> {
+        Ok(self.store.lock_shared()?)
+    }
+
     /// Says something once.
     pub fn note(&self, text: impl Into<String>) {
         self.sink.emit(Event::Note { text: text.into() });

@@ -69,7 +69,7 @@ impl Sources {
         match error {
             build::Error::Refused { message, span, hint } => {
                 let mut explained = Error::new(Kind::Build, message);
-                explained.snippet = span.map(|span| self.snippet(span));
+                explained.snippet = span.map(|span| Box::new(self.snippet(span)));
                 explained.hints.extend(hint);
                 explained
             }
@@ -79,9 +79,8 @@ impl Sources {
                 explained
             }
             build::Error::Step { step, span, source } => {
-                let mut explained = Error::from(*source).about(format!("failed to run `{step}`"));
-                explained.snippet = Some(self.snippet(span));
-                explained
+                let explained = Error::from(*source).about(format!("failed to run `{step}`"));
+                explained.at(self.snippet(span))
             }
             other => other.into(),
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::blob::Source;
-use crate::event::{Direction, Event, TransferId, TransferOutcome};
+use crate::event::TransferId;
 use crate::image::{Descriptor, Repository, RepositoryName};
 use crate::registry::Pushed;
 
@@ -38,17 +38,7 @@ pub(super) async fn fetch_blob(
         })
         .await;
     }
-    let transfer = TransferId::next();
-    session.sink.emit(Event::TransferStarted {
-        transfer,
-        direction: Direction::Pull,
-        name: descriptor.digest.short().to_owned(),
-        total_bytes: Some(descriptor.size),
-    });
-    let result = receive(session, repository, descriptor, copy, transfer).await;
-    let outcome = if result.is_ok() { TransferOutcome::Moved } else { TransferOutcome::Failed };
-    session.sink.emit(Event::TransferFinished { transfer, outcome });
-    result
+    receive(session, repository, descriptor, copy).await
 }
 
 async fn receive(
@@ -56,8 +46,8 @@ async fn receive(
     repository: &Repository,
     descriptor: &Descriptor,
     copy: Option<File>,
-    transfer: TransferId,
 ) -> Result<(), Error> {
+    let transfer = TransferId::next();
     let mut stream = session.client.fetch_blob(repository, descriptor, transfer).await?;
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let store = session.store.clone();
@@ -145,7 +135,7 @@ impl Source for StoredBlob {
     }
 }
 
-/// Brings a blob of the store into `repository`, telling how it went.
+/// Brings a blob of the store into `repository`.
 pub(super) async fn push_blob(
     session: &Session,
     repository: &Repository,
@@ -153,27 +143,12 @@ pub(super) async fn push_blob(
     origin: Option<Repository>,
     mount_from: &[RepositoryName],
 ) -> Result<Pushed, Error> {
-    let transfer = TransferId::next();
-    session.sink.emit(Event::TransferStarted {
-        transfer,
-        direction: Direction::Push,
-        name: descriptor.digest.short().to_owned(),
-        total_bytes: Some(descriptor.size),
-    });
     let source = Arc::new(StoredBlob {
         session: session.clone(),
         descriptor: descriptor.clone(),
         origin,
         runtime: tokio::runtime::Handle::current(),
     });
-    let result =
-        session.client.push_blob(repository, descriptor, source, mount_from, transfer).await;
-    let outcome = match &result {
-        Ok(Pushed::AlreadyThere) => TransferOutcome::AlreadyThere,
-        Ok(Pushed::Mounted) => TransferOutcome::Mounted,
-        Ok(Pushed::Uploaded { .. }) => TransferOutcome::Moved,
-        Err(_) => TransferOutcome::Failed,
-    };
-    session.sink.emit(Event::TransferFinished { transfer, outcome });
-    Ok(result?)
+    let transfer = TransferId::next();
+    Ok(session.client.push_blob(repository, descriptor, source, mount_from, transfer).await?)
 }

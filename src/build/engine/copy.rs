@@ -13,13 +13,13 @@ use crate::image::{ChainId, Descriptor, DiffId};
 use crate::layer::{Compression, CopyError, CopyRequest, Ignore, SourceTree, View, select};
 use crate::sandbox::CopyFromRequest;
 
-use super::super::Error;
-use super::super::cache;
-use super::super::context::Context;
-use super::super::layer::Layer;
-use super::super::owner;
-use super::super::plan::{Copy, CopyFrom, Stage, Step};
 use super::{Build, now};
+use crate::build::Error;
+use crate::build::cache;
+use crate::build::context::Context;
+use crate::build::layer::Layer;
+use crate::build::owner;
+use crate::build::plan::{Copy, CopyFrom, Stage, Step};
 
 impl Build<'_> {
     pub(super) fn copy(

@@ -7,12 +7,12 @@ use serde_json::json;
 use crate::event::StepOutcome;
 use crate::layer::{Entry, EntryKind, View};
 
-use super::super::Error;
-use super::super::cache;
-use super::super::layer::Layer;
-use super::super::owner;
-use super::super::plan::{Directory, Stage};
 use super::Build;
+use crate::build::Error;
+use crate::build::cache;
+use crate::build::layer::Layer;
+use crate::build::owner;
+use crate::build::plan::{Directory, Stage};
 
 impl Build<'_> {
     pub(super) fn directory(

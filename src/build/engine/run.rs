@@ -10,11 +10,11 @@ use crate::event::{Event, StepId, StepOutcome};
 use crate::image::Descriptor;
 use crate::sandbox::{self, Exit, RunFiles, RunRequest, SealRequest, Worker};
 
-use super::super::Error;
-use super::super::cache;
-use super::super::layer::Layer;
-use super::super::plan::{Network, Run, Stage, Step};
 use super::{Build, now};
+use crate::build::Error;
+use crate::build::cache;
+use crate::build::layer::Layer;
+use crate::build::plan::{Network, Run, Stage, Step};
 
 /// How much of a failed step's last output goes into the error.
 const TAIL_BYTES: usize = 8 << 10;

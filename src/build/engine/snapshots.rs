@@ -8,10 +8,10 @@ use crate::event::{Direction, Event, TransferId, TransferOutcome};
 use crate::layer::{PathIndex, View};
 use crate::sandbox::UnpackRequest;
 
-use super::super::Error;
-use super::super::layer::Layer;
-use super::super::plan::Base;
 use super::Build;
+use crate::build::Error;
+use crate::build::layer::Layer;
+use crate::build::plan::Base;
 
 impl Build<'_> {
     /// Returns the snapshot directories of `layers`, bottom first; what is missing is fetched and
@@ -51,16 +51,15 @@ impl Build<'_> {
     pub(super) fn view(&self, layers: &[Layer]) -> Result<View, Error> {
         let mut indexes = Vec::with_capacity(layers.len());
         for layer in layers {
-            indexes.push(match self.index(layer)? {
-                Some(index) => index,
-                None => {
-                    self.snapshots(layers)?;
-                    self.index(layer)?.ok_or(Error::Io {
-                        what: "read the path index of an unpacked layer",
-                        source: std::io::ErrorKind::NotFound.into(),
-                    })?
-                }
-            });
+            if let Some(index) = self.index(layer)? {
+                indexes.push(index);
+                continue;
+            }
+            self.snapshots(layers)?;
+            indexes.push(self.index(layer)?.ok_or(Error::Io {
+                what: "read the path index of an unpacked layer",
+                source: std::io::ErrorKind::NotFound.into(),
+            })?);
         }
         Ok(View::new(indexes))
     }

@@ -1,5 +1,7 @@
 //! How instructions read in the history: the way Go prints the values BuildKit holds.
 
+use std::fmt::Write as _;
+
 use crate::image::Healthcheck;
 
 /// Returns Go's `%q` of a string.
@@ -17,7 +19,8 @@ pub(super) fn quote(text: &str) -> String {
             '\u{c}' => out.push_str("\\f"),
             '\u{b}' => out.push_str("\\v"),
             control if (control as u32) < 0x20 || control as u32 == 0x7f => {
-                out.push_str(&format!("\\x{:02x}", control as u32));
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\x{:02x}", control as u32);
             }
             other => out.push(other),
         }

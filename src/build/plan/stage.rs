@@ -7,8 +7,8 @@ use indexmap::IndexMap;
 use crate::dockerfile::{Span, Word, expand_word, expand_words};
 use crate::image::{ImageConfig, Platform, RuntimeConfig};
 
-use super::super::assemble::HistoryItem;
 use super::{Error, StartingPoint, Work};
+use crate::build::assemble::HistoryItem;
 
 /// The search path of an image that sets none (BuildKit, `system.DefaultPathEnvUnix`).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -38,7 +38,7 @@ pub(super) struct State {
 
 impl State {
     /// Returns the state of a stage that starts from nothing.
-    pub(super) fn scratch(platform: Platform, escape: char) -> Self {
+    pub(super) fn scratch(platform: &Platform, escape: char) -> Self {
         let config = ImageConfig {
             architecture: platform.architecture.clone(),
             variant: platform.variant.clone(),

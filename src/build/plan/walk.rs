@@ -57,7 +57,7 @@ impl Walk<'_> {
             StageBase::Scratch => {
                 let platform =
                     self.outline.stage_platform(self.dockerfile, self.options, number)?;
-                Ok(State::scratch(platform, escape))
+                Ok(State::scratch(&platform, escape))
             }
             StageBase::Stage(below) => {
                 let position = self.position(below, stage)?;
@@ -315,7 +315,7 @@ impl Transfer<'_> {
         let mut created_by = self.name.to_owned();
         for (flag, value) in [("chown", &chown), ("chmod", &chmod)] {
             if let Some(value) = value {
-                created_by.push_str(&format!(" --{flag}={value}"));
+                created_by.extend([" --", flag, "=", value]);
             }
         }
         for word in sources.iter().chain([&target]) {

@@ -22,9 +22,9 @@ impl JsonLines {
     }
 
     #[expect(clippy::unused_self, reason = "the same shape as the other ways of drawing")]
-    pub(crate) fn emit(&self, event: Event) {
+    pub(crate) fn emit(&self, event: &Event) {
         let time = jiff::Timestamp::now().to_string();
-        if let Ok(mut line) = serde_json::to_vec(&Line { time, event: &event }) {
+        if let Ok(mut line) = serde_json::to_vec(&Line { time, event }) {
             line.push(b'\n');
             // A closed standard error must not stop the work.
             let _ = std::io::stderr().lock().write_all(&line);

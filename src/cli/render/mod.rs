@@ -75,7 +75,7 @@ impl Sink for Progress {
         match self {
             Self::Bars(bars) => bars.emit(event),
             Self::Plain(plain) => plain.emit(event),
-            Self::Json(json) => json.emit(event),
+            Self::Json(json) => json.emit(&event),
             Self::Quiet => {
                 if let Event::Warning { text } = event {
                     anstream::eprintln!("{}", text::warning(&text));

@@ -1,5 +1,7 @@
 //! Tables in docker's layout: columns three spaces apart, no lines.
 
+use std::fmt::Write as _;
+
 /// Rows of text under a header.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -31,7 +33,8 @@ impl Table {
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(&format!("{cell:<width$}   "));
+                // Writing to a string cannot fail.
+                let _ = write!(line, "{cell:<width$}   ");
             }
             out.push_str(line.trim_end());
             out.push('\n');
