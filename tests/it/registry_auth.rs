@@ -11,7 +11,7 @@ fn context_and_registry(auth: Auth) -> Option<(TestContext, Registry)> {
     let mut context = TestContext::for_role(Role::Unprivileged)?;
     let registry = Registry::with_auth(&context, auth)?;
     if registry.has_tls() {
-        context.set("SSL_CERT_FILE", registry.authority());
+        context.set("RPUB_CA_FILE", registry.authority());
     }
     context.write("app/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     Some((context, registry))
@@ -94,7 +94,7 @@ fn a_mount_asks_for_both_repositories_in_one_token() {
 #[test]
 fn an_authority_that_is_not_trusted_is_refused() {
     let Some((mut context, registry)) = context_and_registry(Auth::Htpasswd) else { return };
-    context.set("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt");
+    context.set("RPUB_CA_FILE", "/etc/ssl/certs/ca-certificates.crt");
     let output = login(&context, &registry, PASSWORD);
     output.expect_code(1);
     output.expect_error("certificate");
