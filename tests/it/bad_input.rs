@@ -22,9 +22,9 @@ fn refused(text: &str, code: i32, says: &[&str]) {
 #[test]
 fn a_wrong_dockerfile_is_refused_with_its_place() {
     let cases: &[(&str, &[&str])] = &[
-        ("FROM scratch\nCOYP a /b\n", &["COYP", "Dockerfile:2:1", "did you mean `COPY`"]),
-        ("RUN true\n", &["FROM"]),
-        ("", &["empty"]),
+        ("FROM scratch\nCOYP a /b\n", &["COYP", "Dockerfile:2:1", "did you mean COPY"]),
+        ("RUN true\n", &["no build stage in current context"]),
+        ("", &["file with no instructions"]),
         ("FROM scratch\nCMD [\"a\", b]\n", &["Dockerfile:2"]),
         ("FROM scratch\nCOPY --from=buld /a /b\n", &["buld"]),
         (
@@ -47,7 +47,17 @@ fn a_dockerfile_error_shows_the_line() {
     let context = TestContext::new();
     context.write("app/Dockerfile", "FROM scratch\nCOYP a /b\n");
     let output = context.rpub(["build", "app"]).run();
-    insta::assert_snapshot!(output.snapshot(), @"");
+    insta::assert_snapshot!(output.snapshot(), @r"
+    exit code: 1
+    ----- stdout
+
+    ----- stderr
+    error: unknown instruction: COYP (did you mean COPY?)
+     --> Dockerfile:2:1
+      |
+    2 | COYP a /b
+      | ^^^^
+    ");
 }
 
 #[test]
@@ -58,7 +68,7 @@ fn wrong_usage_is_exit_code_2() {
     context.rpub(["build", "--no-such-flag", "app"]).code(2).expect_error("--no-such-flag");
     let output = context.rpub(["build-push", "app"]).code(2);
     output.expect_error("-t");
-    context.rpub(["build", "-t", "UPPER/case", "app"]).code(2).expect_error("UPPER/case");
+    context.rpub(["build", "-t", "team/UPPER", "app"]).code(2).expect_error("team/UPPER");
     assert!(context.rpub(["build", "nowhere"]).run().status.code() != Some(0));
     context.rpub(["build", "-f", "app/Nofile", "app"]).run().expect_error("Nofile");
 }
@@ -154,13 +164,15 @@ fn a_layer_of_other_bytes_does_not_match_its_digest() {
 }
 
 #[test]
-fn a_truncated_layer_does_not_match_its_digest() {
+fn a_layer_that_ends_early_is_refused() {
     let Some(world) = World::new(Role::Unprivileged) else { return };
     let layer = CraftedLayer::gzip(&busybox_and(&world, |_| {}));
     let Some(output) = build_on(&world, layer, |bytes| bytes.truncate(bytes.len() / 2)) else {
         return;
     };
-    output.expect_code(7);
+    // The registry announces the whole length and hangs up: asked for again, then given up.
+    output.expect_code(1);
+    output.expect_error("try 2");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::context::{Role, TestContext, World};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 15] = [
     "build",
     "build-push",
     "push",
@@ -20,7 +20,6 @@ const COMMANDS: [&str; 16] = [
     "serve",
     "import",
     "version",
-    "help",
 ];
 
 #[test]

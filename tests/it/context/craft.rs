@@ -47,6 +47,7 @@ pub(crate) fn push_crafted(
         "architecture": "amd64", "os": "linux",
         "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": diff_ids.iter().map(|_| json!({"created_by": "craft"})).collect::<Vec<_>>(),
     })
     .to_string();
     let digests: Vec<String> = layers.iter().map(|layer| write(&layer.blob)).collect();

@@ -221,7 +221,9 @@ pub(crate) fn program() -> &'static Path {
         }
         let modified = fs_err::metadata(built).unwrap().modified().unwrap();
         let stamp = modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-        let public = guard::shared_cache().join(format!("rpub-{stamp}"));
+        let directory = guard::shared_cache().join(format!("program-{stamp}"));
+        fs_err::create_dir_all(&directory).unwrap();
+        let public = directory.join("rpub");
         if !public.exists() {
             let temporary = public.with_extension(std::process::id().to_string());
             fs_err::copy(built, &temporary).unwrap();

@@ -12,6 +12,7 @@ pub(crate) struct Serve {
 impl Serve {
     /// Starts it over the store in `store`, a path below the root.
     pub(crate) fn start(context: &TestContext, store: &str) -> Self {
+        let mut last = None;
         for _ in 0..5 {
             let port = free_port();
             let store = context.path(store);
@@ -21,8 +22,9 @@ impl Serve {
             if listens(process.process(), port) {
                 return Self { port, _process: process };
             }
+            last = Some(process.finish());
         }
-        panic!("`rpub serve` does not start");
+        panic!("`rpub serve` does not start\n{}", last.unwrap());
     }
 
     /// Returns host and port, as they stand in a reference.
