@@ -25,7 +25,7 @@ fn a_wrong_dockerfile_is_refused_with_its_place() {
         ("FROM scratch\nCOYP a /b\n", &["COYP", "Dockerfile:2:1", "did you mean COPY"]),
         ("RUN true\n", &["no build stage in current context"]),
         ("", &["file with no instructions"]),
-        ("FROM scratch\nCMD [\"a\", b]\n", &["Dockerfile:2"]),
+        ("FROM scratch\nSHELL [\"a\", b]\n", &["SHELL", "Dockerfile:2"]),
         ("FROM scratch\nCOPY --from=buld /a /b\n", &["buld"]),
         (
             "FROM two AS one\nCOPY --from=two /a /a\nFROM scratch AS two\nCOPY --from=one /a /a\n",
