@@ -1,6 +1,6 @@
 //! Snapshots in the order and company in which overlayfs can stack them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,14 @@ pub(super) fn prepare_stack(request: &StackRequest) -> Result<Vec<PathBuf>, Fail
     let mut stack = Vec::with_capacity(request.layers.len());
     let mut chain = String::new();
     for (number, layer) in request.layers.iter().enumerate() {
+        if indexes
+            .get(number)
+            .and_then(|index| index.get(Path::new("")))
+            .is_some_and(|root| root.is_opaque())
+        {
+            // The layer hides everything below it, which overlayfs does not do for a layer's root.
+            stack.clear();
+        }
         stack.push(layer.clone());
         let name = layer.file_name().unwrap_or_default().to_string_lossy();
         Digest::of(format!("{chain} {name}").as_bytes()).hex().clone_into(&mut chain);
@@ -58,7 +66,18 @@ pub(super) fn prepare_stack(request: &StackRequest) -> Result<Vec<PathBuf>, Fail
         }
         stack.push(directory);
     }
-    Ok(stack)
+    Ok(without_repeats(stack))
+}
+
+/// Keeps of a directory that is stacked twice, such as the layer of a step that changes nothing,
+/// the upper place: overlayfs refuses the same directory twice (ELOOP), and what the lower place
+/// adds or hides, the upper one adds or hides again.
+fn without_repeats(stack: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    let mut kept: Vec<PathBuf> =
+        stack.into_iter().rev().filter(|layer| seen.insert(layer.clone())).collect();
+    kept.reverse();
+    kept
 }
 
 /// Makes a layer of nothing but directories: `fixes` and, because overlayfs takes a directory's
@@ -134,4 +153,15 @@ pub(super) fn tree_of(
     // A mount that is in no tree can be walked through its descriptor, and goes with it.
     let path = PathBuf::from(format!("/proc/self/fd/{}/.", mounted.as_raw_fd()));
     Ok((path, Some(mounted)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_layer_keeps_its_upper_place() {
+        let stack = ["base", "empty", "work", "empty"].map(PathBuf::from).to_vec();
+        assert_eq!(without_repeats(stack), ["base", "work", "empty"].map(PathBuf::from));
+    }
 }
