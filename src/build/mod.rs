@@ -1,7 +1,7 @@
 //! Builds: a plan made of a Dockerfile, and the engine that carries it out.
 //!
 //! [`Outline`] and [`Plan`] decide, without touching anything, what is to be done; [`Engine`] does it,
-//! step by step, with the [`cache`] of earlier results; [`assemble`] makes config and manifest.
+//! step by step, with a cache of earlier results; [`assemble()`] makes config and manifest.
 //! Registries, terminals and the files of the command line do not belong here: base layers come
 //! through [`Bases`], sealed layers go out through [`Observer`].
 //!

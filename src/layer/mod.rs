@@ -1,6 +1,6 @@
 //! Directory trees as layer tars and back (OCI image-spec, layer.md).
 //!
-//! [`apply`] unpacks a layer's tar into a snapshot directory that overlayfs can stack, [`diff`]
+//! [`apply()`] unpacks a layer's tar into a snapshot directory that overlayfs can stack, [`diff()`]
 //! turns an overlay upper directory into a tar, [`LayerTar`] writes canonical tars, [`PathIndex`]
 //! remembers what a layer holds and [`View`] merges such indexes into a root file system's metadata.
 //! Stores, networks, mounts and processes do not belong here.

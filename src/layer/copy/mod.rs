@@ -1,7 +1,7 @@
 //! COPY and ADD: from files of a tree to the entries of a layer, without a mount and without a copy
 //! in between.
 //!
-//! [`select`] finds what the source arguments name, inside one tree; [`Selection::digest`] gives the
+//! [`select()`] finds what the source arguments name, inside one tree; [`Selection::digest`] gives the
 //! content key of it, which says whether a cached layer can be used; [`Selection::write`] makes the
 //! layer's entries, given the [`View`](crate::layer::View) of the root file system they go to.
 //! [`StatCache`] remembers file digests between runs. The rules are those of BuildKit (Dockerfile
