@@ -55,12 +55,10 @@ async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<BuildRepo
     if let Some(path) = metadata_file {
         write_file(&path, metadata(&report).as_bytes())?;
     }
-    context.progress.finish();
-    if let Some(traffic) = &report.traffic
-        && !context.quiet
-    {
-        anstream::eprintln!("{}", summary(traffic));
+    if let Some(traffic) = &report.traffic {
+        context.session.note(summary(traffic));
     }
+    context.progress.finish();
     Ok(report)
 }
 

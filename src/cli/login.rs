@@ -20,18 +20,10 @@ pub(super) async fn login(context: &Context, args: LoginArgs) -> Result<(), Erro
     let verify = if args.no_verify { Verify::No } else { Verify::Yes };
     let saved =
         operations::login(&context.session, registry.clone(), username, password, verify).await?;
-    match saved {
-        Saved::File(path) => {
-            if !context.quiet {
-                anstream::eprintln!("saved unencrypted in {}", path.display());
-            }
-        }
-        Saved::Helper(name) => {
-            if !context.quiet {
-                anstream::eprintln!("saved with the credential helper {name}");
-            }
-        }
-    }
+    context.session.note(match saved {
+        Saved::File(path) => format!("saved unencrypted in {}", path.display()),
+        Saved::Helper(name) => format!("saved with the credential helper {name}"),
+    });
     print("Login Succeeded")
 }
 

@@ -17,10 +17,8 @@ pub(super) async fn push(context: &Context, args: PushArgs) -> Result<(), Error>
             report = operations::push(&context.session, &name) => report?,
             () = interrupted() => return Err(Error::new(Kind::Interrupted, "interrupted")),
         };
+        context.session.note(summary(&report.traffic));
         context.progress.finish();
-        if !context.quiet {
-            anstream::eprintln!("{}", summary(&report.traffic));
-        }
         print(&format!("{}@{}", report.reference.familiar(), report.digest))?;
     }
     Ok(())
@@ -35,11 +33,9 @@ pub(super) async fn pull(context: &Context, args: PullArgs) -> Result<(), Error>
             report = operations::pull(&context.session, &name, &platform) => report?,
             () = interrupted() => return Err(Error::new(Kind::Interrupted, "interrupted")),
         };
+        let (fetched, there) = (report.fetched, report.already_there);
+        context.session.note(format!("pulled: {fetched} layers fetched, {there} already there"));
         context.progress.finish();
-        if !context.quiet {
-            let (fetched, there) = (report.fetched, report.already_there);
-            anstream::eprintln!("pulled: {fetched} layers fetched, {there} already there");
-        }
         print(&format!("{}@{}", report.reference.familiar(), report.digest))?;
     }
     Ok(())
