@@ -41,7 +41,7 @@ pub(super) fn prepare_stack(request: &StackRequest) -> Result<Vec<PathBuf>, Fail
         if indexes
             .get(number)
             .and_then(|index| index.get(Path::new("")))
-            .is_some_and(|root| root.is_opaque())
+            .is_some_and(Record::is_opaque)
         {
             // The layer hides everything below it, which overlayfs does not do for a layer's root.
             stack.clear();
