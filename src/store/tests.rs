@@ -419,38 +419,3 @@ fn cache_records_are_replaced_and_an_empty_one_is_none() {
     store.remove_cache_record(&key).unwrap();
     store.remove_cache_record(&key).unwrap();
 }
-
-/// Prints what the store's basic acts cost here: `cargo test --lib store::tests::costs -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn costs() {
-    let directory = tempfile::tempdir_in(".").unwrap();
-    let store = Store::open(&directory.path().join("store")).unwrap();
-    for number in 0..200 {
-        let manifest = image(&store, &number.to_string());
-        store.tag(&name(&format!("app:{number}")), &manifest.descriptor()).unwrap();
-    }
-    let time = |what: &str, rounds: u32, work: &mut dyn FnMut(u32)| {
-        let start = std::time::Instant::now();
-        (0..rounds).for_each(&mut *work);
-        println!("{what}: {:?}", start.elapsed() / rounds);
-    };
-    time("open and resolve among 200 images", 100, &mut |_| {
-        let store = Store::open(store.root()).unwrap();
-        assert!(store.resolve(&name("app:199")).unwrap().is_some());
-    });
-    let digest = Digest::of(b"100");
-    time("has_blob", 1000, &mut |_| assert!(store.has_blob(&digest)));
-    time("put tiny blob", 100, &mut |n| {
-        store.put_blob(format!("tiny {n}").as_bytes()).unwrap();
-    });
-    time("put cache record (not synced)", 100, &mut |n| {
-        store.put_cache_record(&Digest::of(&n.to_le_bytes()), b"{}").unwrap();
-    });
-    let descriptor = image(&store, "0").descriptor();
-    time("tag", 100, &mut |n| store.tag(&name(&format!("new:{n}")), &descriptor).unwrap());
-    time("sync a directory", 100, &mut |n| {
-        fs::write(directory.path().join(n.to_string()), b"x").unwrap();
-        fs::File::open(directory.path()).unwrap().sync_all().unwrap();
-    });
-}

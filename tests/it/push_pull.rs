@@ -155,18 +155,18 @@ fn copies_and_runs_are_in_the_image() {
     let Some(world) = World::new(Role::Unprivileged) else { return };
     let text = "\
 FROM busybox AS build
-WORKDIR /work
+WORKDIR /job
 COPY --chmod=0640 --chown=7:8 file other* ./
-RUN echo made > made && rm /work/other && mkdir -p /keep/empty && ln made hard && ln -s made soft
+RUN echo made > made && rm /job/other && mkdir -p /keep/empty && ln made hard && ln -s made soft
 FROM busybox
-COPY --from=build /work /work
+COPY --from=build /job /job
 COPY --from=build /keep /keep
 ADD archive.tar /archive/
 ENV A=1 B=${A:-2}
 ARG C=3
 RUN echo $A-$B-$C > /values && rm /bin/vi
 USER 7:8
-WORKDIR /work
+WORKDIR /job
 RUN id -u > /tmp/id
 ";
     let directory = world.dockerfile("app", text);
@@ -185,15 +185,15 @@ RUN id -u > /tmp/id
     verify_image(&world.registry, "team/app", "1");
     let Some(image) = Unpacked::new(&world.context, &world.registry, "team/app:1") else { return };
     let read = |path: &str| fs_err::read_to_string(image.path(path)).unwrap();
-    assert_eq!(read("/work/file"), "file");
-    assert_eq!(read("/work/made"), "made\n");
-    assert_eq!(read("/work/hard"), "made\n");
+    assert_eq!(read("/job/file"), "file");
+    assert_eq!(read("/job/made"), "made\n");
+    assert_eq!(read("/job/hard"), "made\n");
     assert_eq!(read("/archive/inner/deep"), "deep");
     assert_eq!(read("/values"), "1-2-3\n");
     assert_eq!(read("/tmp/id"), "7\n");
-    assert!(!image.path("/work/other").exists());
+    assert!(!image.path("/job/other").exists());
     assert!(image.path("/keep/empty").is_dir());
     assert!(fs_err::symlink_metadata(image.path("/bin/vi")).is_err(), "a whiteout");
-    let file = fs_err::metadata(image.path("/work/file")).unwrap();
+    let file = fs_err::metadata(image.path("/job/file")).unwrap();
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (7, 8, 0o640));
 }
