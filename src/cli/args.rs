@@ -14,8 +14,7 @@ use super::render::ProgressMode;
     about,
     max_term_width = 100,
     subcommand_required = true,
-    arg_required_else_help = true,
-    disable_help_subcommand = true
+    arg_required_else_help = true
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -28,11 +27,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Keep images, layers and the build cache in this directory
-    /// [default: `$XDG_DATA_HOME/rpub`]
-    #[arg(long, global = true, value_name = "DIR", env = "RPUB_STORE")]
+    /// Keep images, layers and the build cache here [default: $XDG_DATA_HOME/rpub]
+    #[arg(long, global = true, value_name = "DIR", env = "RPUB_STORE", hide_env_values = true)]
     pub(crate) store: Option<PathBuf>,
-    /// How to show progress
+    /// Show progress as auto, tty, plain, quiet or rawjson
     #[arg(
         long,
         global = true,
@@ -40,10 +38,11 @@ pub(crate) struct Global {
         value_enum,
         default_value = "auto",
         env = "BUILDKIT_PROGRESS",
-        hide_possible_values = false
+        hide_env_values = true,
+        hide_possible_values = true
     )]
     pub(crate) progress: ProgressMode,
-    /// Show no progress; print only the result
+    /// Show no progress, print only the result
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Allow plain HTTP and unverified TLS for this registry (repeatable)
@@ -52,15 +51,21 @@ pub(crate) struct Global {
         global = true,
         value_name = "HOST",
         env = "RPUB_INSECURE_REGISTRIES",
+        hide_env_values = true,
         value_delimiter = ','
     )]
     pub(crate) insecure_registry: Vec<String>,
     /// Also trust the certificate authorities in this PEM file (repeatable)
-    #[arg(long, global = true, value_name = "FILE", env = "RPUB_CA_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "RPUB_CA_FILE", hide_env_values = true)]
     pub(crate) ca_file: Vec<PathBuf>,
-    /// Read mirrors and insecure registries from this file
-    /// [default: the containers tools' places]
-    #[arg(long, global = true, value_name = "FILE", env = "CONTAINERS_REGISTRIES_CONF")]
+    /// Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "CONTAINERS_REGISTRIES_CONF",
+        hide_env_values = true
+    )]
     pub(crate) registries_conf: Option<PathBuf>,
 }
 
@@ -144,32 +149,36 @@ pub(crate) enum PullWhen {
 /// Flags of `build` and `build-push`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// The build context: a directory
+    /// Build context, a directory
     #[arg(value_name = "PATH", default_value = ".")]
     pub(crate) context: PathBuf,
-    /// Name the result `name[:tag]` (repeatable)
-    #[arg(short, long = "tag", value_name = "NAME")]
+    /// Name the image, with the tag latest unless one is given (repeatable)
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
     pub(crate) tags: Vec<String>,
-    /// Read the Dockerfile from here, or from standard input with `-`
-    /// [default: `PATH/Dockerfile`]
+    /// Read this Dockerfile, - for standard input [default: PATH/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Set a build argument; without a value it is taken from the environment (repeatable)
+    /// Set a build argument, from the environment if it has no value (repeatable)
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(crate) build_arg: Vec<String>,
     /// Stop at this stage
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Build for this platform
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", env = "DOCKER_DEFAULT_PLATFORM")]
+    /// Build for this platform [default: this machine's]
+    #[arg(
+        long,
+        value_name = "OS/ARCH[/VARIANT]",
+        env = "DOCKER_DEFAULT_PLATFORM",
+        hide_env_values = true
+    )]
     pub(crate) platform: Option<String>,
     /// Add a label to the image (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) label: Vec<String>,
-    /// Use no cached result (they are still recorded)
+    /// Run every step, though its result is in the cache
     #[arg(long)]
     pub(crate) no_cache: bool,
-    /// When to ask the registry for base images; `--pull` alone means `always`
+    /// Ask the registry for base images always (--pull alone), if missing, or never
     #[arg(
         long,
         value_name = "WHEN",
@@ -180,16 +189,16 @@ pub(crate) struct BuildArgs {
         hide_possible_values = true
     )]
     pub(crate) pull: PullWhen,
-    /// Network of RUN steps: `default`, `host` or `none`
+    /// Give RUN steps this network: default (the host's), host or none
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub(crate) network: String,
-    /// Write the image id (the config's digest) to this file
+    /// Write the image id to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
-    /// Write the result's digests to this file as JSON, with buildx's keys
+    /// Write names and digests to this file as JSON, with buildx's keys
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
-    /// Push after the build (as `build-push` does)
+    /// Push as well, as build-push does
     #[arg(long)]
     pub(crate) push: bool,
 }
@@ -197,7 +206,7 @@ pub(crate) struct BuildArgs {
 /// Flags of `push`.
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
-    /// The images to push
+    /// Images to push
     #[arg(value_name = "NAME[:TAG]", required = true)]
     pub(crate) images: Vec<String>,
 }
@@ -205,21 +214,26 @@ pub(crate) struct PushArgs {
 /// Flags of `pull`.
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
-    /// The images to pull
+    /// Images to pull
     #[arg(value_name = "NAME[:TAG|@DIGEST]", required = true)]
     pub(crate) images: Vec<String>,
-    /// Pull for this platform
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", env = "DOCKER_DEFAULT_PLATFORM")]
+    /// Pull for this platform [default: this machine's]
+    #[arg(
+        long,
+        value_name = "OS/ARCH[/VARIANT]",
+        env = "DOCKER_DEFAULT_PLATFORM",
+        hide_env_values = true
+    )]
     pub(crate) platform: Option<String>,
 }
 
 /// Flags of `images`.
 #[derive(Debug, Args)]
 pub(crate) struct ImagesArgs {
-    /// Show only images of this repository, or of this name and tag
+    /// Show only images with this name, which may have wildcards
     #[arg(value_name = "REPOSITORY[:TAG]")]
-    pub(crate) filter: Option<String>,
-    /// Show all images, also those without a name that a newer build replaced
+    pub(crate) name: Option<String>,
+    /// Show all images (rpub hides none)
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Show manifest digests
@@ -228,6 +242,9 @@ pub(crate) struct ImagesArgs {
     /// Do not shorten ids
     #[arg(long)]
     pub(crate) no_trunc: bool,
+    /// Show only images with dangling=BOOL or reference=PATTERN (repeatable)
+    #[arg(short, long = "filter", value_name = "KEY=VALUE")]
+    pub(crate) filters: Vec<String>,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
 }
@@ -235,7 +252,7 @@ pub(crate) struct ImagesArgs {
 /// How to print a result.
 #[derive(Debug, Args)]
 pub(crate) struct FormatArgs {
-    /// Print `table`, `json`, or a template such as `{{.Repository}}:{{.Tag}}`
+    /// Print json, a template such as '{{.ID}}', or a table of one: 'table {{.ID}}'
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
 }
@@ -243,10 +260,10 @@ pub(crate) struct FormatArgs {
 /// Flags of `tag`.
 #[derive(Debug, Args)]
 pub(crate) struct TagArgs {
-    /// The image: a name or an id
+    /// Image, a name or an id
     #[arg(value_name = "IMAGE")]
     pub(crate) source: String,
-    /// Its further names
+    /// Further names
     #[arg(value_name = "NAME[:TAG]", required = true)]
     pub(crate) targets: Vec<String>,
 }
@@ -254,10 +271,10 @@ pub(crate) struct TagArgs {
 /// Flags of `rmi`.
 #[derive(Debug, Args)]
 pub(crate) struct RmiArgs {
-    /// The images: names or ids
+    /// Images, names or ids
     #[arg(value_name = "IMAGE", required = true)]
     pub(crate) images: Vec<String>,
-    /// Remove an id with all its names
+    /// Remove an image given by its id though it has several names
     #[arg(short, long)]
     pub(crate) force: bool,
 }
@@ -265,7 +282,7 @@ pub(crate) struct RmiArgs {
 /// Flags of `inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// The images: names or ids
+    /// Images, names or ids
     #[arg(value_name = "IMAGE", required = true)]
     pub(crate) images: Vec<String>,
     #[command(flatten)]
@@ -275,7 +292,7 @@ pub(crate) struct InspectArgs {
 /// Flags of `history`.
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
-    /// The image: a name or an id
+    /// Image, a name or an id
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
     /// Do not shorten ids and instructions
@@ -288,19 +305,19 @@ pub(crate) struct HistoryArgs {
 /// Flags of `import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// A tar (of any compression), a directory, or `-` for standard input
+    /// A tar, compressed or not, a directory, or - for standard input
     #[arg(value_name = "PATH|-")]
     pub(crate) source: PathBuf,
     /// Name of the image
     #[arg(value_name = "NAME[:TAG]")]
     pub(crate) name: Option<String>,
-    /// Apply a Dockerfile instruction to the config, as in `CMD ["sh"]` (repeatable)
+    /// Apply a Dockerfile instruction such as 'CMD ["sh"]' (repeatable)
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,
-    /// Note in the image's history
+    /// Keep this comment in the image's history
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
-    /// The platform that the files are for
+    /// Platform that the files are for [default: this machine's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,
 }
@@ -308,19 +325,19 @@ pub(crate) struct ImportArgs {
 /// Flags of `login`.
 #[derive(Debug, Args)]
 pub(crate) struct LoginArgs {
-    /// The registry
+    /// Registry
     #[arg(value_name = "REGISTRY", default_value = "docker.io")]
     pub(crate) registry: String,
     /// User name
     #[arg(short, long)]
     pub(crate) username: Option<String>,
-    /// Password or token; other users of the machine can see it: prefer `--password-stdin`
+    /// Password or token, which others can see: prefer --password-stdin
     #[arg(short, long, conflicts_with = "password_stdin")]
     pub(crate) password: Option<String>,
     /// Read the password from standard input
     #[arg(long)]
     pub(crate) password_stdin: bool,
-    /// Store the credentials without asking the registry whether they are right
+    /// Do not ask the registry whether the credentials are right
     #[arg(long)]
     pub(crate) no_verify: bool,
 }
@@ -328,7 +345,7 @@ pub(crate) struct LoginArgs {
 /// Flags of `logout`.
 #[derive(Debug, Args)]
 pub(crate) struct LogoutArgs {
-    /// The registry
+    /// Registry
     #[arg(value_name = "REGISTRY", default_value = "docker.io")]
     pub(crate) registry: String,
 }
@@ -336,7 +353,7 @@ pub(crate) struct LogoutArgs {
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Listen on this address; port 0 takes a free one
+    /// Listen on this address, a free port for port 0
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
     pub(crate) listen: String,
     /// Keep what is pushed under this registry name
@@ -350,7 +367,7 @@ pub(crate) struct ServeArgs {
 /// Flags of `completion`.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionArgs {
-    /// The shell
+    /// Shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
 }

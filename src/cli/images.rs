@@ -8,23 +8,15 @@ use crate::operations::{self, Error, ImageDetails, Kind, ListedImage, Removed};
 use super::Context;
 use super::args::{HistoryArgs, ImagesArgs, InspectArgs, RmiArgs, TagArgs};
 use super::build::reference;
-use super::output::{Format, from_template, print, print_bytes};
+use super::filter::Filter;
+use super::output::{Format, from_template, print, print_bytes, print_template};
 use super::render::{Table, age, bytes};
 
 /// Lists images.
 pub(super) async fn list(context: &Context, args: ImagesArgs) -> Result<(), Error> {
+    let filter = Filter::new(args.name.as_deref(), &args.filters)?;
     let mut images = operations::list(&context.session).await?;
-    if let Some(filter) = &args.filter {
-        let wanted: Reference = filter.parse().map_err(|error: crate::image::Error| {
-            Error::new(Kind::Settings, "invalid filter").because(error)
-        })?;
-        images.retain(|image| {
-            image.name.as_ref().is_some_and(|name| {
-                name.repository == wanted.repository
-                    && (wanted.tag.is_none() || name.tag == wanted.tag)
-            })
-        });
-    }
+    images.retain(|image| filter.has(image.name.as_ref()));
     if context.quiet {
         let mut ids: Vec<String> = Vec::new();
         for image in &images {
@@ -41,10 +33,8 @@ pub(super) async fn list(context: &Context, args: ImagesArgs) -> Result<(), Erro
             images.iter().try_for_each(|image| print(&row(image, args.no_trunc).to_string()))
         }
         Format::Template(template) => {
-            let template = template.strip_prefix("table ").unwrap_or(&template).to_owned();
-            images
-                .iter()
-                .try_for_each(|image| print(&from_template(&template, &row(image, args.no_trunc))?))
+            let rows = images.iter().map(|image| row(image, args.no_trunc));
+            print_template(&template, &rows.collect::<Vec<_>>(), "IMAGE ID")
         }
     }
 }
@@ -78,7 +68,7 @@ fn row(image: &ListedImage, no_trunc: bool) -> Value {
         "Tag": tag.unwrap_or_else(|| NONE.to_owned()),
         "Digest": image.digest,
         "ID": shown_id(&image.id, no_trunc),
-        "CreatedAt": image.created,
+        "CreatedAt": image.created.as_deref().unwrap_or("N/A"),
         "CreatedSince": image.created.as_deref().map_or_else(|| "N/A".to_owned(), since),
         "Size": bytes(image.size_bytes),
     })
@@ -106,31 +96,39 @@ pub(super) async fn tag(context: &Context, args: TagArgs) -> Result<(), Error> {
     operations::tag(&context.session, &args.source, targets?).await
 }
 
-/// Removes names and images; goes on after a failure and reports the first.
+/// Removes names and images; goes on after a failure, and says each.
 pub(super) async fn remove(context: &Context, args: RmiArgs) -> Result<(), Error> {
-    let (mut failures, mut done) = (Vec::new(), 0);
+    // Taken first: what is removed cannot be asked for its id.
+    let listed = operations::list(&context.session).await?;
+    let total = args.images.len();
+    let mut failed = 0;
     for image in &args.images {
         match operations::remove(&context.session, image, args.force).await {
             Ok(removed) => {
-                done += 1;
                 for removed in removed {
-                    print(&match removed {
-                        Removed::Untagged(name) => format!("Untagged: {}", name.familiar()),
-                        Removed::Deleted(digest) => format!("Deleted: {digest}"),
-                    })?;
+                    print(&removed_line(&removed, &listed))?;
                 }
             }
-            Err(error) => failures.push(error),
+            Err(error) if total == 1 => return Err(error),
+            Err(error) => {
+                failed += 1;
+                anstream::eprint!("{}", super::render::error(&error));
+            }
         }
     }
-    let count = failures.len();
-    match failures.into_iter().next() {
-        None => Ok(()),
-        Some(error) if done == 0 && count == 1 => Err(error),
-        Some(error) => {
-            let total = count + done;
-            Err(Error::new(Kind::Partial, format!("{count} of {total} were not removed"))
-                .because(error))
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Partial, format!("{failed} of {total} images were not removed")))
+}
+
+/// Returns docker's line, which names an image as `images` lists it.
+fn removed_line(removed: &Removed, listed: &[ListedImage]) -> String {
+    match removed {
+        Removed::Untagged(name) => format!("Untagged: {}", name.familiar()),
+        Removed::Deleted(digest) => {
+            let image = listed.iter().find(|image| image.digest == *digest);
+            format!("Deleted: {}", image.map_or(digest, |image| &image.id))
         }
     }
 }
@@ -160,14 +158,13 @@ fn details(image: &ImageDetails) -> Value {
         .collect();
     digests.dedup();
     let config = &image.config;
-    json!({
+    let mut details = json!({
         "Id": image.id,
         "RepoTags": tags,
         "RepoDigests": digests,
         "Created": config.created,
         "Author": config.author.clone().unwrap_or_default(),
         "Architecture": config.architecture,
-        "Variant": config.variant.clone().unwrap_or_default(),
         "Os": config.os,
         "Size": image.size_bytes,
         "Config": config.config,
@@ -177,7 +174,12 @@ fn details(image: &ImageDetails) -> Value {
         },
         "Descriptor": image.manifest,
         "Layers": image.layers,
-    })
+    });
+    // Only where there is one, as docker does.
+    if let Some(variant) = &config.variant {
+        details["Variant"] = json!(variant);
+    }
+    details
 }
 
 /// Shows what made each layer, the newest first.
@@ -185,7 +187,7 @@ pub(super) async fn history(context: &Context, args: HistoryArgs) -> Result<(), 
     let image = operations::inspect(&context.session, &args.image).await?;
     let rows = history_rows(&image, args.no_trunc);
     if context.quiet {
-        return print(&shown_id(&image.id, args.no_trunc));
+        return rows.iter().try_for_each(|row| print(row["ID"].as_str().unwrap_or_default()));
     }
     match args.format.format() {
         Format::Table => {
@@ -198,9 +200,7 @@ pub(super) async fn history(context: &Context, args: HistoryArgs) -> Result<(), 
             print_bytes(table.render().as_bytes())
         }
         Format::Json => rows.iter().try_for_each(|row| print(&row.to_string())),
-        Format::Template(template) => {
-            rows.iter().try_for_each(|row| print(&from_template(&template, row)?))
-        }
+        Format::Template(template) => print_template(&template, &rows, "IMAGE"),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod args;
 mod build;
+mod filter;
 mod images;
 mod import;
 mod login;

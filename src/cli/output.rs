@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::operations::{Error, Kind};
 
 use super::args::FormatArgs;
-use super::render::fill;
+use super::render::{Table, fill};
 
 /// Prints `text` and a newline.
 pub(super) fn print(text: &str) -> Result<(), Error> {
@@ -50,6 +50,32 @@ impl FormatArgs {
 pub(super) fn from_template(template: &str, value: &Value) -> Result<String, Error> {
     fill(template, value)
         .map_err(|reason| Error::new(Kind::Settings, format!("invalid `--format`: {reason}")))
+}
+
+/// Prints each row by a template; `table ...` puts docker's headers above the columns.
+///
+/// `id_header` is what the column of ids is called here.
+pub(super) fn print_template(template: &str, rows: &[Value], id_header: &str) -> Result<(), Error> {
+    let Some(columns) = template.strip_prefix("table ") else {
+        return rows.iter().try_for_each(|row| print(&from_template(template, row)?));
+    };
+    let headers = json!({
+        "Repository": "REPOSITORY",
+        "Tag": "TAG",
+        "Digest": "DIGEST",
+        "ID": id_header,
+        "CreatedAt": "CREATED AT",
+        "CreatedSince": "CREATED",
+        "CreatedBy": "CREATED BY",
+        "Size": "SIZE",
+        "Comment": "COMMENT",
+    });
+    let header = from_template(columns, &headers)?;
+    let mut table = Table::new(&header.split('\t').collect::<Vec<_>>());
+    for row in rows {
+        table.row(from_template(columns, row)?.split('\t').map(ToOwned::to_owned).collect());
+    }
+    print_bytes(table.render().as_bytes())
 }
 
 /// Writes a file that was asked for, such as `--iidfile`: whole or not at all.

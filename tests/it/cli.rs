@@ -105,3 +105,23 @@ fn an_interrupt_ends_the_build_and_its_step() {
     output.expect_code(130);
     assert!(world.registry.manifest("team/app", "1").is_none());
 }
+
+#[test]
+fn help_takes_a_command_as_docker_does() {
+    let context = TestContext::new();
+    for command in [&["build"][..], &["image", "ls"]] {
+        let by_name = context.rpub([&["help"], command].concat()).success();
+        let by_flag = context.rpub([command, &["--help"]].concat()).success();
+        assert_eq!(by_name.stdout, by_flag.stdout);
+    }
+}
+
+#[test]
+fn help_fits_a_narrow_terminal() {
+    let context = TestContext::new();
+    for command in COMMANDS {
+        let output = context.rpub([command, "--help"]).env("COLUMNS", "80").success();
+        assert!(output.stdout.lines().all(|line| line.chars().count() <= 80), "{output}");
+        assert!(!output.stdout.contains('`'), "no quotes of another language\n{output}");
+    }
+}

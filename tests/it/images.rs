@@ -129,3 +129,69 @@ fn a_root_file_system_is_imported() {
     world.build_push("imported/app:1", &directory).success();
     crate::context::verify_image(&world.registry, "imported/app", "1");
 }
+
+#[test]
+fn a_table_template_prints_dockers_headers() {
+    let Some(world) = World::new(Role::Unprivileged) else { return };
+    let directory = world.dockerfile("app", SMALL);
+    world.context.rpub(["build", "-q", "-t", "team/app:1"]).arg(&directory).success();
+    let format = |command: &[&str], template: &str| {
+        let output = world.context.rpub(command).args(["--format", template]).success();
+        output.stdout.lines().map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(format(&["images", "team/app"], "{{.Repository}}:{{.Tag}}"), ["team/app:1"]);
+    assert_eq!(
+        format(&["images", "team/app"], "table {{.Repository}}\\t{{.Tag}}"),
+        ["REPOSITORY   TAG", "team/app     1"]
+    );
+    let history = format(&["history", "team/app:1"], "table {{.ID}}\\t{{.CreatedBy}}");
+    assert!(history[0].starts_with("IMAGE ") && history[0].ends_with("CREATED BY"), "{history:?}");
+    assert_eq!(format(&["inspect", "team/app:1"], "{{index .RepoTags 0}}"), ["team/app:1"]);
+    let config = format(&["inspect", "team/app:1"], "{{json .Config}}").concat();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["Labels"]["who"], "me");
+    world.context.rpub(["images", "--format", "{{.Nothing}}"]).code(2);
+}
+
+#[test]
+fn images_are_filtered_and_removed_as_docker_does() {
+    let Some(world) = World::new(Role::Unprivileged) else { return };
+    let directory = world.dockerfile("app", SMALL);
+    world
+        .context
+        .rpub(["build", "-q", "-t", "app:1", "-t", "team/app:2"])
+        .arg(&directory)
+        .success();
+    world.dockerfile("app", "FROM busybox\nLABEL who=you\n");
+    world.context.rpub(["build", "-q"]).arg(&directory).success();
+
+    let list = |arguments: &[&str]| {
+        let arguments = [&["images", "--format", "{{.Repository}}:{{.Tag}}"], arguments].concat();
+        world.context.rpub(arguments).success().stdout.clone()
+    };
+    assert_eq!(list(&["--filter", "dangling=true"]), "<none>:<none>\n");
+    assert_eq!(list(&["-f", "dangling=false", "-f", "reference=team/*"]), "team/app:2\n");
+    assert_eq!(list(&["app"]), "app:1\n");
+    assert!(list(&["-a"]).contains("<none>:<none>"));
+    world.context.rpub(["images", "--filter", "colour=red"]).code(2);
+
+    let id = |arguments: &[&str]| {
+        let arguments = [&["images", "-q", "--no-trunc"], arguments].concat();
+        world.context.rpub(arguments).success().line().to_owned()
+    };
+    let (dangling, named) = (id(&["-f", "dangling=true"]), id(&["app"]));
+    assert!(named.starts_with("sha256:") && named.len() == 71, "{named}");
+    let removed = world.context.rpub(["rmi", &dangling]).success();
+    assert_eq!(removed.line(), format!("Deleted: {dangling}"));
+    // Two names: an id alone does not say which.
+    world.context.rpub(["rmi", &named]).code(1).expect_error("several names");
+    let output = world.context.rpub(["rmi", "app:1", "nothing", "team/app:2"]).code(6);
+    output.expect_error("no image `nothing` in the store");
+    output.expect_error("1 of 3 images were not removed");
+    assert_eq!(
+        output.stdout,
+        format!("Untagged: app:1\nUntagged: team/app:2\nDeleted: {named}\n"),
+        "{output}"
+    );
+    verify_store(&world.context.store());
+}

@@ -1,7 +1,7 @@
 //! A small part of Go's templates: what people write after `--format`.
 //!
-//! `{{.Name}}`, `{{.Outer.Inner}}`, `{{json .}}` and `{{json .Name}}`, with `\t` and `\n` in the text
-//! around them, as docker's commands take them.
+//! `{{.Name}}`, `{{.Outer.Inner}}`, and the functions `json`, `upper`, `lower`, `len`, `index` and
+//! `join`, with `\t` and `\n` in the text around them, as docker's commands take them.
 
 use serde_json::Value;
 
@@ -27,31 +27,84 @@ pub(crate) fn fill(template: &str, value: &Value) -> Result<String, String> {
 }
 
 fn action(text: &str, value: &Value) -> Result<String, String> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    match words[..] {
+    match words(text)[..] {
         [path] => Ok(plain(field(path, value)?)),
         ["json", path] => Ok(field(path, value)?.to_string()),
         ["upper", path] => Ok(plain(field(path, value)?).to_uppercase()),
         ["lower", path] => Ok(plain(field(path, value)?).to_lowercase()),
+        ["len", path] => Ok(length(field(path, value)?).to_string()),
+        ["index", path, key] => Ok(plain(index(field(path, value)?, key)?)),
+        ["join", path, separator] => join(field(path, value)?, separator),
         _ => Err(format!("`{{{{{text}}}}}` is not understood")),
     }
 }
 
+/// Splits at blanks that are not between quotes.
+fn words(text: &str) -> Vec<&str> {
+    let mut quote = None;
+    text.split(|c: char| {
+        match quote {
+            Some(open) if c == open => quote = None,
+            None if c == '"' || c == '`' => quote = Some(c),
+            Some(_) | None => {}
+        }
+        quote.is_none() && c.is_whitespace()
+    })
+    .filter(|word| !word.is_empty())
+    .collect()
+}
+
+/// Finds a field. One that an image's configuration does not set is null, as in docker, where the
+/// configuration has every field; an unknown one at the top is a mistake.
 fn field<'a>(path: &str, value: &'a Value) -> Result<&'a Value, String> {
+    const NULL: &Value = &Value::Null;
     let Some(names) = path.strip_prefix('.') else {
         return Err(format!("`{path}` is not a field: a field starts with a dot"));
     };
     let mut current = value;
-    for name in names.split('.').filter(|name| !name.is_empty()) {
-        current = current.get(name).ok_or_else(|| match current.as_object() {
-            Some(fields) => {
+    for (depth, name) in names.split('.').filter(|name| !name.is_empty()).enumerate() {
+        current = match (current.get(name), current.as_object()) {
+            (Some(found), _) => found,
+            (None, Some(fields)) if depth == 0 => {
                 let known: Vec<&str> = fields.keys().map(String::as_str).collect();
-                format!("there is no field `{name}`; there are {}", known.join(", "))
+                return Err(format!("there is no field `{name}`; there are {}", known.join(", ")));
             }
-            None => format!("there is no field `{name}`"),
-        })?;
+            (None, Some(_)) => NULL,
+            (None, None) if current.is_null() => NULL,
+            (None, None) => return Err(format!("there is no field `{name}`")),
+        };
     }
     Ok(current)
+}
+
+fn length(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.len(),
+        Value::Object(fields) => fields.len(),
+        Value::String(text) => text.len(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+/// `index`: an item of a list by its number, or of a map by its quoted key.
+fn index<'a>(value: &'a Value, key: &str) -> Result<&'a Value, String> {
+    const NULL: &Value = &Value::Null;
+    if let Some(key) = quoted(key) {
+        return Ok(value.get(key).unwrap_or(NULL));
+    }
+    let number: usize = key.parse().map_err(|_| format!("`{key}` is no index"))?;
+    value.get(number).ok_or_else(|| format!("there is no item {number}"))
+}
+
+fn join(value: &Value, separator: &str) -> Result<String, String> {
+    let separator = quoted(separator).ok_or_else(|| format!("`{separator}` is not quoted"))?;
+    let items: Vec<String> = value.as_array().into_iter().flatten().map(plain).collect();
+    Ok(items.join(&unescape(separator)))
+}
+
+/// Returns what is between double quotes or backquotes.
+fn quoted(text: &str) -> Option<&str> {
+    ['"', '`'].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote))
 }
 
 /// Returns a value as Go prints it.
@@ -90,6 +143,11 @@ mod tests {
         assert_eq!(ok("{{json .Config.Env}}"), r#"["A=b","C=d"]"#);
         assert_eq!(ok("{{.Config.Env}}\\t!"), "[A=b C=d]\t!");
         assert_eq!(ok("plain"), "plain");
+        assert_eq!(ok("{{index .Config.Env 1}} {{len .Config.Env}}"), "C=d 2");
+        assert_eq!(ok("{{join .Config.Env \", \"}}"), "A=b, C=d");
+        assert_eq!(ok("{{index .Config \"Env\"}}"), "[A=b C=d]");
+        // An image without a command, or without labels.
+        assert_eq!(ok("{{json .Config.Cmd}} {{.Config.Labels.who}}"), "null <no value>");
     }
 
     #[test]

@@ -39,24 +39,26 @@ pub(crate) fn seconds(time: Duration) -> String {
 
 /// Returns how long ago something was, in docker's words, as in `3 hours ago`.
 pub(crate) fn age(elapsed_seconds: i64) -> String {
-    const STEPS: [(i64, i64, &str); 6] = [
-        (60, 1, "second"),
-        (3600, 60, "minute"),
-        (48 * 3600, 3600, "hour"),
-        (14 * 86400, 86400, "day"),
-        (60 * 86400, 7 * 86400, "week"),
-        (730 * 86400, 30 * 86400, "month"),
-    ];
-    if elapsed_seconds < 1 {
-        return "less than a second ago".to_owned();
-    }
-    let (size, unit) = STEPS
-        .iter()
-        .find(|(limit, ..)| elapsed_seconds < *limit)
-        .map_or((365 * 86400, "year"), |(_, size, unit)| (*size, *unit));
-    let count = elapsed_seconds / size;
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {unit}{plural} ago")
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    // Hours are rounded, everything else is cut, as docker does.
+    let (count, unit) = match elapsed_seconds {
+        ..1 => return "Less than a second ago".to_owned(),
+        1 => return "1 second ago".to_owned(),
+        2..MINUTE => (elapsed_seconds, "seconds"),
+        MINUTE..120 => return "About a minute ago".to_owned(),
+        120..HOUR => (elapsed_seconds / MINUTE, "minutes"),
+        _ => match (elapsed_seconds + HOUR / 2) / HOUR {
+            1 => return "About an hour ago".to_owned(),
+            hours @ ..48 => (hours, "hours"),
+            hours @ 48..336 => (hours / 24, "days"),
+            hours @ 336..1440 => (hours / 24 / 7, "weeks"),
+            hours @ 1440..17520 => (hours / 24 / 30, "months"),
+            _ => (elapsed_seconds / (365 * DAY), "years"),
+        },
+    };
+    format!("{count} {unit} ago")
 }
 
 /// Returns a warning as a line.
@@ -86,10 +88,12 @@ mod tests {
     #[test]
     fn ages_read_as_docker_writes_them() {
         for (seconds, expected) in [
-            (0, "less than a second ago"),
+            (0, "Less than a second ago"),
             (1, "1 second ago"),
             (59, "59 seconds ago"),
-            (60, "1 minute ago"),
+            (60, "About a minute ago"),
+            (200, "3 minutes ago"),
+            (3600, "About an hour ago"),
             (7200, "2 hours ago"),
             (3 * 86400, "3 days ago"),
             (21 * 86400, "3 weeks ago"),
