@@ -27,7 +27,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Keep images, layers and the build cache here [default: $XDG_DATA_HOME/rpub]
+    /// Keep images, layers and the build cache here [default: ~/.local/share/rpub]
     #[arg(long, global = true, value_name = "DIR", env = "RPUB_STORE", hide_env_values = true)]
     pub(crate) store: Option<PathBuf>,
     /// Show progress as auto, tty, plain, quiet or rawjson
@@ -252,7 +252,7 @@ pub(crate) struct ImagesArgs {
 /// How to print a result.
 #[derive(Debug, Args)]
 pub(crate) struct FormatArgs {
-    /// Print json, a template such as '{{.ID}}', or a table of one: 'table {{.ID}}'
+    /// Print json, the template given, or with table before it a table: 'table {{.ID}}'
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
 }
@@ -311,7 +311,7 @@ pub(crate) struct ImportArgs {
     /// Name of the image
     #[arg(value_name = "NAME[:TAG]")]
     pub(crate) name: Option<String>,
-    /// Apply a Dockerfile instruction such as 'CMD ["sh"]' (repeatable)
+    /// Apply a Dockerfile instruction such as 'CMD sh' (repeatable)
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub(crate) change: Vec<String>,
     /// Keep this comment in the image's history

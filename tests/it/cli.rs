@@ -88,7 +88,16 @@ fn plain_progress_numbers_its_lines() {
     let output = world.build_push("team/app:1", &directory).arg("--progress=plain").success();
     output.expect_error("RUN echo some output");
     output.expect_error("some output");
-    assert!(output.stderr.lines().any(|line| line.starts_with('#')), "{output}");
+    // Numbers appear in order and none is left out; a step keeps its own.
+    let numbers = output.stderr.lines().filter_map(|line| line.strip_prefix('#')?.split_once(' '));
+    let mut seen: Vec<&str> = Vec::new();
+    for (number, _) in numbers {
+        if !seen.contains(&number) {
+            seen.push(number);
+            assert_eq!(number, seen.len().to_string(), "{output}");
+        }
+    }
+    assert!(seen.len() >= 3, "a step, a blob and a tag\n{output}");
     assert!(!output.stderr.contains('\u{1b}'), "colour without a terminal\n{output}");
 }
 

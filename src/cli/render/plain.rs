@@ -1,4 +1,7 @@
 //! Numbered lines, as BuildKit's plain progress writes them: readable in a CI log, in order.
+//!
+//! A step keeps its number for all its lines; a transfer has one line, when it ends. Numbers start
+//! at 1 and appear in order.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,7 +31,6 @@ struct Step {
 }
 
 struct Transfer {
-    number: u32,
     started: Instant,
     label: String,
     total_bytes: Option<u64>,
@@ -71,15 +73,12 @@ impl Plain {
                 anstream::eprintln!("#{} {line}", step.number);
             }
             Event::TransferStarted { transfer, direction, name, total_bytes } => {
-                let number = state.number();
-                let word = direction_word(direction);
-                let label = format!("{word} {name}");
+                let label = format!("{} {name}", direction_word(direction));
                 let started = Instant::now();
                 let position_bytes = 0;
-                state.transfers.insert(
-                    transfer,
-                    Transfer { number, started, label, total_bytes, position_bytes },
-                );
+                state
+                    .transfers
+                    .insert(transfer, Transfer { started, label, total_bytes, position_bytes });
             }
             Event::TransferProgress { transfer, position_bytes } => {
                 if let Some(transfer) = state.transfers.get_mut(&transfer) {
@@ -87,8 +86,10 @@ impl Plain {
                 }
             }
             Event::TransferFinished { transfer, outcome } => {
+                // Numbered when it is printed, so that the numbers in the log have no gaps.
                 if let Some(transfer) = state.transfers.remove(&transfer) {
-                    anstream::eprintln!("#{} {}", transfer.number, transfer.summary(&outcome));
+                    let number = state.number();
+                    anstream::eprintln!("#{number} {}", transfer.summary(&outcome));
                 }
             }
             Event::Retrying { what, reason, attempt, delay } => {

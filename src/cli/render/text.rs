@@ -66,6 +66,33 @@ pub(crate) fn warning(text: &str) -> String {
     format!("{WARNING}warning{WARNING:#}: {text}")
 }
 
+/// Returns how wide standard error's terminal is; without one, wide enough for anything.
+pub(crate) fn terminal_columns() -> usize {
+    match rustix::termios::tcgetwinsize(std::io::stderr()) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        Ok(_) | Err(_) => usize::MAX,
+    }
+}
+
+/// Returns `text` in at most `columns` columns, the last an ellipsis if some is left out.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(columns.saturating_sub(1)).collect();
+    format!("{}…", start.trim_end())
+}
+
+/// Returns the last line of a program's output that is not blank, as a terminal would show it at
+/// rest: without escapes, and of what was overwritten only the last.
+pub(crate) fn last_line(output: &str) -> Option<String> {
+    let line = output.rsplit(['\n', '\r']).find(|line| !line.trim().is_empty())?;
+    let plain = anstream::adapter::strip_str(line).to_string();
+    let visible = plain.chars().map(|c| if c == '\t' { ' ' } else { c });
+    let visible: String = visible.filter(|c| !c.is_control()).collect();
+    (!visible.trim().is_empty()).then(|| visible.trim_end().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +128,27 @@ mod tests {
             (800 * 86400, "2 years ago"),
         ] {
             assert_eq!(age(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!(cut("short", 5), "short");
+        assert_eq!(cut("[2/2] RUN make all", 12), "[2/2] RUN m…");
+        assert_eq!(cut("äöüß", 3), "äö…");
+    }
+
+    #[test]
+    fn the_last_line_is_what_a_terminal_shows() {
+        for (output, expected) in [
+            ("one\ntwo\n", Some("two")),
+            ("one\ntw", Some("tw")),
+            (" 10%\r 20%\r", Some(" 20%")),
+            ("\u{1b}[31mred\u{1b}[0m\ttab\n\n", Some("red tab")),
+            ("\n \n", None),
+            ("", None),
+        ] {
+            assert_eq!(last_line(output).as_deref(), expected, "{output:?}");
         }
     }
 }
