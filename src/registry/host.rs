@@ -1,10 +1,11 @@
 //! What is known about one registry: how to reach it, what it asks for, how much may move at once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use reqwest::Url;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore};
 
 use super::answer::{Answer, transport};
 use super::auth::Auth;
@@ -36,6 +37,9 @@ pub(super) struct Host {
     pub(super) uploads: Semaphore,
     /// Bounds requests that are waiting for their answer's head.
     pub(super) requests: Semaphore,
+    /// Whether the registry has answered, so that its challenge is known if it has one.
+    is_known: AtomicBool,
+    first: Mutex<()>,
 }
 
 /// How a registry is reached.
@@ -57,7 +61,25 @@ impl Host {
             downloads: std::sync::Arc::new(Semaphore::new(concurrency)),
             uploads: Semaphore::new(concurrency),
             requests: Semaphore::new(concurrency * REQUESTS_PER_TRANSFER),
+            is_known: AtomicBool::new(false),
+            first: Mutex::default(),
         }
+    }
+
+    /// Waits while another request is the first one: each would see the same challenge. The guard
+    /// is for [`Host::has_answered`]; `None` when the challenge, or that there is none, is known.
+    pub(super) async fn first_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.is_known.load(Ordering::Acquire) {
+            return None;
+        }
+        let turn = self.first.lock().await;
+        (!self.is_known.load(Ordering::Acquire)).then_some(turn)
+    }
+
+    /// Lets the others go on. A first request that failed drops its guard only.
+    pub(super) fn has_answered(&self, turn: Option<MutexGuard<'_, ()>>) {
+        self.is_known.store(true, Ordering::Release);
+        drop(turn);
     }
 
     /// Returns how to reach the registry; asks it the first time when that is not certain.

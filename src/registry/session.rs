@@ -203,10 +203,12 @@ impl Session {
             repository: &self.repository,
             scopes: request.scopes.clone(),
         };
+        let turn = self.host.first_turn().await;
         let first = self.host.auth.authorize(&need, None).await?;
         let answer = self.follow(request, access, first.as_ref()).await?;
         let is_ours = location::is_same_origin(&answer.url, &access.base);
         if answer.status() != StatusCode::UNAUTHORIZED || !is_ours {
+            self.host.has_answered(turn);
             return Ok(answer);
         }
         match challenge::choose(answer.headers()) {
@@ -218,6 +220,7 @@ impl Session {
             }
             None => self.host.ask_for_challenge(&self.shared, access).await?,
         }
+        self.host.has_answered(turn);
         let second = self.host.auth.authorize(&need, first.as_ref()).await?;
         if second.is_none() || second == first {
             return Ok(answer);

@@ -288,6 +288,18 @@ async fn uploads_survive_cuts_and_commits_that_seem_to_fail() {
     assert!(error.to_string().ends_with("(DENIED: push access required)"), "{error}");
 }
 
+#[tokio::test]
+async fn the_first_requests_see_one_challenge() {
+    let world = World::new("first_challenge.toml");
+    let reference = world.reference("a/b:1");
+    let all = join_all((0..8).map(|_| world.client.manifest(&reference))).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    let refused = world.script.seen().into_iter().filter(|seen| {
+        seen.path.contains("manifests") && !seen.headers.contains_key("authorization")
+    });
+    assert_eq!(refused.count(), 1, "{:?}", world.script.log());
+}
+
 /// A source whose file is shorter than it was.
 struct Shrunk;
 
