@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 
+use super::growing::GrowingPush;
 use super::progress::Progress;
 use super::push::Push;
 use super::retry::Budget;
 use super::session::{Session, Shared};
-use super::{BlobStream, Error, Hosts, Result, RetryPolicy, manifests};
+use super::{BlobStream, Error, Growing, Hosts, Result, RetryPolicy, manifests};
 use crate::blob::Source;
 use crate::credentials::{Credential, Fixed, Lookup, Secret};
 use crate::event::{Direction, Sink, TransferId, TransferOutcome};
@@ -132,7 +133,8 @@ impl Client {
     ) -> Result<BlobStream> {
         let name = descriptor.digest.short().to_owned();
         let events = &self.shared.options.events;
-        let progress = Progress::begin(events, transfer, Direction::Pull, name, descriptor.size);
+        let progress =
+            Progress::begin(events, transfer, Direction::Pull, name, Some(descriptor.size));
         let endpoints = self.shared.options.hosts.for_pull(repository).into_iter();
         let places = endpoints.map(|endpoint| Session::new(&self.shared, endpoint)).collect();
         let budget = Budget::new(self.shared.options.retry);
@@ -170,18 +172,46 @@ impl Client {
     ) -> Result<Pushed> {
         let name = descriptor.digest.short().to_owned();
         let events = &self.shared.options.events;
-        let progress = Progress::begin(events, transfer, Direction::Push, name, descriptor.size);
+        let progress =
+            Progress::begin(events, transfer, Direction::Push, name, Some(descriptor.size));
         let session = self.upstream(repository);
         let progress_of_push = progress.clone();
         let push =
             Push { session: &session, descriptor, source, mount_from, progress: progress_of_push };
         let outcome = push.run().await;
         progress.end(match &outcome {
-            Ok(Pushed::AlreadyThere) => TransferOutcome::AlreadyThere,
-            Ok(Pushed::Mounted) => TransferOutcome::Mounted,
-            Ok(Pushed::Uploaded { .. }) => TransferOutcome::Moved,
+            Ok(pushed) => outcome_of(*pushed),
             Err(_) => TransferOutcome::Failed,
         });
+        outcome
+    }
+
+    /// Brings a blob into `repository` while it is still being written; returns when it is there.
+    ///
+    /// One try, and no word to the user beside the transfer's events. The events have no end when
+    /// it fails for a reason other than being abandoned: the caller then pushes the whole blob by
+    /// [`Client::push_blob`] as the same transfer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Abandoned`] when the writer says so; else whatever the registry or the network did.
+    /// The upload session is cancelled in either case.
+    pub async fn push_growing(
+        &self,
+        repository: &Repository,
+        growing: Growing,
+        name: String,
+        transfer: TransferId,
+    ) -> Result<Pushed> {
+        let events = &self.shared.options.events;
+        let progress = Progress::begin(events, transfer, Direction::Push, name, None);
+        let session = self.upstream(repository);
+        let outcome = GrowingPush::new(&session, growing, progress.clone()).run().await;
+        match &outcome {
+            Ok(pushed) => progress.end(outcome_of(*pushed)),
+            Err(Error::Abandoned) => progress.end(TransferOutcome::Failed),
+            Err(_) => {}
+        }
         outcome
     }
 
@@ -246,6 +276,14 @@ impl Client {
         }
         let last = last.unwrap_or_else(|| self.shared.options.hosts.for_push(repository));
         work(&Session::new(&self.shared, last)).await
+    }
+}
+
+fn outcome_of(pushed: Pushed) -> TransferOutcome {
+    match pushed {
+        Pushed::AlreadyThere => TransferOutcome::AlreadyThere,
+        Pushed::Mounted => TransferOutcome::Mounted,
+        Pushed::Uploaded { .. } => TransferOutcome::Moved,
     }
 }
 

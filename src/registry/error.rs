@@ -144,6 +144,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A growing blob was given up by whoever writes it.
+    #[error("the blob was given up while it was sent")]
+    Abandoned,
     /// `registries.conf` cannot be parsed.
     #[error("invalid registries.conf")]
     HostsSyntax(#[source] toml::de::Error),
@@ -184,7 +187,7 @@ impl Error {
             Self::Token { source, .. } => source.kind(),
             Self::Credentials { .. } => Kind::Denied,
             Self::Mismatch { .. } | Self::ManifestDigest { .. } => Kind::Integrity,
-            Self::Source { .. } => Kind::Local,
+            Self::Source { .. } | Self::Abandoned => Kind::Local,
             Self::HostsSyntax(_)
             | Self::HostsLocation { .. }
             | Self::CaFile { .. }

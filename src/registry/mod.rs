@@ -2,8 +2,8 @@
 //!
 //! Authentication, redirects, retries, blobs and manifests, by OCI distribution-spec 1.1 and
 //! Docker's token authentication. It knows nothing of builds or of the store: bytes come from a
-//! [`Source`](crate::blob::Source) and go to whoever reads the [`BlobStream`]. Main types:
-//! [`Client`], [`Hosts`], [`Error`].
+//! [`Source`](crate::blob::Source) and go to whoever reads the [`BlobStream`]. A blob that is still
+//! being written goes out as a [`Growing`] one. Main types: [`Client`], [`Hosts`], [`Error`].
 //!
 //! The layers around a request, from the outside: the operation with its retry budget, the
 //! answer to a challenge, redirects, the connection.
@@ -14,6 +14,7 @@ mod challenge;
 mod client;
 mod connections;
 mod error;
+mod growing;
 mod host;
 mod hosts;
 mod location;
@@ -26,6 +27,7 @@ mod session;
 
 pub use client::{Client, ClientOptions, Pushed};
 pub use error::{Error, Kind, StatusError};
+pub use growing::{Growing, Growth};
 pub use hosts::{Endpoint, Hosts};
 pub use pull::BlobStream;
 pub use retry::RetryPolicy;

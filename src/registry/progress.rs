@@ -23,9 +23,8 @@ impl Progress {
         transfer: TransferId,
         direction: Direction,
         name: String,
-        total_bytes: u64,
+        total_bytes: Option<u64>,
     ) -> Self {
-        let total_bytes = Some(total_bytes);
         events.emit(Event::TransferStarted { transfer, direction, name, total_bytes });
         Self { events: Arc::clone(events), transfer, last: Arc::default() }
     }

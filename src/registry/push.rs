@@ -20,11 +20,11 @@ use crate::blob::Source;
 use crate::image::{Descriptor, Digest, RepositoryName};
 
 /// Size of the pieces that a blob is read and sent in.
-const CHUNK_BYTES: usize = 256 << 10;
+pub(super) const CHUNK_BYTES: usize = 256 << 10;
 /// Pieces read ahead of the network; with [`CHUNK_BYTES`] this bounds an upload's memory.
 const CHUNKS_AHEAD: usize = 4;
 /// How many spans of [`PATIENCE`] a registry has to store a blob that it has all of.
-const COMMIT_SPANS: u32 = 7;
+pub(super) const COMMIT_SPANS: u32 = 7;
 /// How many repositories are tried for a mount: each costs a round trip.
 const MAX_MOUNTS: usize = 3;
 

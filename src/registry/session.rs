@@ -12,6 +12,7 @@ use super::answer::Answer;
 use super::auth::{self, Need};
 use super::challenge::{self, Challenge};
 use super::connections::{Connections, Security};
+use super::growing::Tail;
 use super::host::{self, Access, Host};
 use super::push::Upload;
 use super::retry::Budget;
@@ -68,6 +69,7 @@ pub(super) enum Body {
     Empty,
     Bytes(Bytes),
     Blob(Arc<Upload>),
+    Growing(Arc<Tail>),
 }
 
 /// A request, complete but for its authorisation. It can be sent any number of times.
@@ -280,6 +282,7 @@ impl Session {
             Body::Empty => Answer::wait(builder, method, url).await,
             Body::Bytes(bytes) => Answer::wait(builder.body(bytes.clone()), method, url).await,
             Body::Blob(upload) => upload.send(builder, method, url).await,
+            Body::Growing(tail) => tail.send(builder, method, url).await,
         }
     }
 }

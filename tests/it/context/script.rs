@@ -140,8 +140,7 @@ fn serve(stream: &TcpStream, play: &Mutex<Play>) -> io::Result<()> {
             rule
         };
         if rule.hang_up != Some(HangUp::BeforeBody) {
-            let length = seen.headers.get("content-length").and_then(|text| text.parse().ok());
-            (&mut reader).take(length.unwrap_or(0)).read_to_end(&mut seen.body)?;
+            read_body(&mut reader, &mut seen)?;
         }
         let is_head = seen.method == "HEAD";
         play.lock().unwrap().seen.push(seen);
@@ -170,6 +169,25 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Seen>> {
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     Ok(Some(Seen { method, path, query, headers, body: Vec::new() }))
+}
+
+fn read_body(reader: &mut BufReader<TcpStream>, seen: &mut Seen) -> io::Result<()> {
+    if seen.headers.get("transfer-encoding").is_none_or(|coding| coding != "chunked") {
+        let length = seen.headers.get("content-length").and_then(|text| text.parse().ok());
+        reader.take(length.unwrap_or(0)).read_to_end(&mut seen.body)?;
+        return Ok(());
+    }
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let size = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+        reader.by_ref().take(size).read_to_end(&mut seen.body)?;
+        // The end of the chunk's line; after the last chunk, that of no trailers.
+        reader.read_line(&mut line)?;
+        if size == 0 {
+            return Ok(());
+        }
+    }
 }
 
 fn choose(play: &mut Play, seen: &Seen) -> Rule {
