@@ -69,6 +69,34 @@ fn another_repository_of_the_registry_gets_the_blobs_by_mounting() {
 }
 
 #[test]
+fn another_client_reads_what_was_pushed() {
+    use oci_client::client::{Client, ClientConfig, ClientProtocol};
+    use oci_client::manifest::OciDescriptor;
+    use oci_client::secrets::RegistryAuth;
+
+    let Some(world) = world_with_image() else { return };
+    let (digest, manifest) = world.registry.manifest("team/app", "1").unwrap();
+    // The process may have one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let protocol = ClientProtocol::Http;
+    let client = Client::new(ClientConfig { protocol, ..ClientConfig::default() });
+    let reference = world.registry.reference("team/app:1").parse().unwrap();
+    let layer = &manifest["layers"][1];
+    let descriptor: OciDescriptor = serde_json::from_value(layer.clone()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let content = runtime.block_on(async {
+        let auth = RegistryAuth::Anonymous;
+        let (pulled, pulled_digest) = client.pull_image_manifest(&reference, &auth).await.unwrap();
+        assert_eq!(pulled_digest, digest);
+        assert_eq!(serde_json::to_value(&pulled.layers[1]).unwrap()["digest"], layer["digest"]);
+        let mut content = Vec::new();
+        client.pull_blob(&reference, &descriptor, &mut content).await.unwrap();
+        content
+    });
+    assert_eq!(rpub::image::Digest::of(&content).to_string(), layer["digest"].as_str().unwrap());
+}
+
+#[test]
 fn every_tag_is_pushed_and_tags_come_last() {
     let Some(world) = World::new(Role::Unprivileged) else { return };
     let directory = world.dockerfile("app", SMALL);
