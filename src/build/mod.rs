@@ -20,7 +20,7 @@ mod slots;
 pub use assemble::{HistoryItem, Image, assemble};
 pub use cache::{Preimage, Record};
 pub use context::Context;
-pub use engine::{Bases, Cancel, Engine, Observer};
+pub use engine::{Bases, Cancel, Engine, Growth, Observer};
 pub use error::Error;
 pub use layer::Layer;
 pub use plan::{

@@ -1,6 +1,7 @@
 //! `build` and `build-push`: a Dockerfile to an image, its layers published while it is built.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::build::{
-    self, Base, Bases, Cancel, Context, Engine, Image, Layer, Network, Observer, Outline, Plan,
-    PlanOptions,
+    self, Base, Bases, Cancel, Context, Engine, Growth, Image, Layer, Network, Observer, Outline,
+    Plan, PlanOptions,
 };
 use crate::dockerfile::{self, Dockerfile};
 use crate::image::{Descriptor, Platform, Reference, Repository};
@@ -21,6 +22,7 @@ use super::push::BASE_NAME;
 use super::resolve::{PullPolicy, resolve_base};
 use super::session::blocking;
 use super::source::Sources;
+use super::stream::Streams;
 use super::transfer::fetch_blob;
 use super::{Error, Kind, Session};
 
@@ -102,10 +104,11 @@ pub async fn build(
     let image = match image {
         Ok(image) => image,
         Err(error) => {
-            // Uploads of a failed build have no further use; what they sent, the registry keeps
-            // until its own clean-up, and no tag names it.
+            // Uploads of a failed build have no further use. Sessions of layers that were still
+            // growing are cancelled; what else was sent, the registry keeps until its own clean-up,
+            // and no tag names it.
             if let Some(publishing) = publishing {
-                publishing.task.abort();
+                publishing.abort().await;
             }
             return Err(error);
         }
@@ -182,7 +185,10 @@ async fn execute(
     cancel: Arc<Cancel>,
 ) -> Result<Image, Error> {
     let bases = Registry { session: session.clone(), runtime: tokio::runtime::Handle::current() };
-    let observer = Forward(publishing.map(|publishing| publishing.sender.clone()));
+    let observer = Forward(publishing.map(|publishing| {
+        let streams = publishing.streams.as_ref().map(Arc::clone);
+        (publishing.sender.clone(), streams)
+    }));
     let context = Context {
         root: request.context.clone(),
         ignored: sources.ignored.clone(),
@@ -225,10 +231,9 @@ async fn finish(
     let mut traffic = None;
     if let Some(publishing) = publishing {
         let origin = base.as_ref().map(|base| base.repository.clone());
-        publishing.send(Parcel { descriptor: config.clone(), origin: None });
+        publishing.send(Parcel::new(config.clone(), None));
         for layer in &image.layers {
-            let (descriptor, origin) = (layer.descriptor.clone(), origin.clone());
-            publishing.send(Parcel { descriptor, origin });
+            publishing.send(Parcel::new(layer.descriptor.clone(), origin.clone()));
         }
         traffic = Some(publishing.finish().await?);
         publish_manifest(session, &request.names, &image.manifest).await?;
@@ -276,6 +281,7 @@ async fn name_in_store(
 /// Uploads under way.
 struct Publishing {
     sender: mpsc::UnboundedSender<Parcel>,
+    streams: Option<Arc<Streams>>,
     task: JoinHandle<Result<Traffic, Error>>,
 }
 
@@ -284,13 +290,15 @@ impl Publishing {
     fn start(session: &Session, names: &[Reference], plan: &Plan) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let repositories: Vec<Repository> = repositories(names);
+        let first = repositories.first().cloned();
+        let streams = first.map(|first| Arc::new(Streams::new(session, first)));
         let task = tokio::spawn(publish_blobs(session.clone(), repositories, receiver));
-        let publishing = Self { sender, task };
+        let publishing = Self { sender, streams, task };
         if let Some(base) = plan.final_base() {
             for layer in &base.layers {
                 let origin = Some(base.reference.repository.clone());
                 let descriptor = layer.with_oci_media_type().descriptor;
-                publishing.send(Parcel { descriptor, origin });
+                publishing.send(Parcel::new(descriptor, origin));
             }
         }
         publishing
@@ -303,22 +311,42 @@ impl Publishing {
 
     async fn finish(self) -> Result<Traffic, Error> {
         drop(self.sender);
-        self.task
+        let traffic = self
+            .task
             .await
-            .map_err(|error| Error::new(Kind::Internal, "the uploads failed").because(error))?
+            .map_err(|error| Error::new(Kind::Internal, "the uploads failed").because(error))
+            .flatten();
+        if let Some(streams) = &self.streams {
+            // Unless the uploads failed, nothing is under way but a layer that was there twice.
+            streams.abandon().await;
+        }
+        traffic
+    }
+
+    async fn abort(self) {
+        self.task.abort();
+        if let Some(streams) = &self.streams {
+            streams.abandon().await;
+        }
     }
 }
 
-/// Passes sealed layers on to the uploads.
-struct Forward(Option<mpsc::UnboundedSender<Parcel>>);
+/// Passes layers on to the uploads.
+struct Forward(Option<(mpsc::UnboundedSender<Parcel>, Option<Arc<Streams>>)>);
 
 impl Observer for Forward {
     fn sealed(&self, layer: &Layer) {
-        if let Some(sender) = &self.0 {
+        if let Some((sender, streams)) = &self.0 {
             let descriptor = layer.descriptor.clone();
+            let stream = streams.as_ref().and_then(|streams| streams.take(&descriptor.digest));
             // A receiver that is gone has failed; the end of the build reports it.
-            let _ = sender.send(Parcel { descriptor, origin: None });
+            let _ = sender.send(Parcel { descriptor, origin: None, stream });
         }
+    }
+
+    fn begins(&self, step: &str, file: File) -> Option<Arc<dyn Growth>> {
+        let (_, streams) = self.0.as_ref()?;
+        Some(streams.as_ref()?.follow(step, file))
     }
 }
 
@@ -333,7 +361,7 @@ impl Bases for Registry {
         &self,
         base: &Base,
         layer: &Layer,
-        copy: std::fs::File,
+        copy: File,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let repository = &base.reference.repository;
         let fetch = fetch_blob(&self.session, repository, &layer.descriptor, Some(copy));

@@ -18,6 +18,7 @@ mod resolve;
 mod serve;
 mod session;
 mod source;
+mod stream;
 mod transfer;
 
 pub use build::{BuildReport, BuildRequest, DockerfileSource, build};

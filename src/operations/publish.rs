@@ -6,21 +6,30 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::event::Event;
+use crate::event::{Event, TransferId};
 use crate::image::{Descriptor, Digest, Manifest, Reference, Repository};
 use crate::registry::Pushed;
 use crate::store::Store;
 
 use super::session::blocking;
+use super::stream::Stream;
 use super::transfer::push_blob;
 use super::{Error, Kind, Session};
 
 /// A blob to be published, and where it can be had or mounted from.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Parcel {
     pub(super) descriptor: Descriptor,
     /// A repository that is known to hold the blob.
     pub(super) origin: Option<Repository>,
+    /// Its upload to the first repository, when that began before its digest was known.
+    pub(super) stream: Option<Stream>,
+}
+
+impl Parcel {
+    pub(super) fn new(descriptor: Descriptor, origin: Option<Repository>) -> Self {
+        Self { descriptor, origin, stream: None }
+    }
 }
 
 /// What publishing moved.
@@ -135,12 +144,23 @@ async fn publish_blob(
     session: Session,
     repositories: Vec<Repository>,
     known: Arc<Holders>,
-    parcel: Parcel,
+    mut parcel: Parcel,
 ) -> Result<Traffic, Error> {
     let mut traffic = Traffic::default();
     let mut holders: Vec<Repository> = parcel.origin.iter().cloned().collect();
     holders.extend(known.get(&parcel.descriptor.digest).into_iter().flatten().cloned());
     for repository in repositories {
+        let mut transfer = None;
+        // Only the first repository's round finds one.
+        if let Some(stream) = parcel.stream.take() {
+            transfer = Some(stream.transfer);
+            if let Some(pushed) = stream.finish().await {
+                traffic.add(pushed, parcel.descriptor.size);
+                holders.push(repository);
+                continue;
+            }
+        }
+        let transfer = transfer.unwrap_or_else(TransferId::next);
         let mut mount_from = Vec::new();
         for holder in holders.iter().rev() {
             mount_from.extend(session.names_in(&repository.registry, holder));
@@ -148,10 +168,10 @@ async fn publish_blob(
         mount_from.retain(|name| *name != repository.name);
         mount_from.dedup();
         let (descriptor, origin) = (&parcel.descriptor, parcel.origin.clone());
-        let pushed =
-            push_blob(&session, &repository, descriptor, origin, &mount_from).await.map_err(
-                |error| error.about(format!("failed to push to `{}`", repository.familiar())),
-            )?;
+        let pushed = push_blob(&session, &repository, descriptor, origin, &mount_from, transfer);
+        let pushed = pushed.await.map_err(|error| {
+            error.about(format!("failed to push to `{}`", repository.familiar()))
+        })?;
         traffic.add(pushed, parcel.descriptor.size);
         holders.push(repository);
     }

@@ -82,7 +82,7 @@ impl Cargo {
         let mut parcels = Vec::new();
         for image in children.iter().chain([&manifest]).filter_map(Manifest::as_image) {
             for blob in image.layers.iter().chain([&image.config]) {
-                parcels.push(Parcel { descriptor: blob.clone(), origin: base.clone() });
+                parcels.push(Parcel::new(blob.clone(), base.clone()));
             }
         }
         Ok(Self { manifest, children, parcels })

@@ -142,6 +142,7 @@ pub(super) async fn push_blob(
     descriptor: &Descriptor,
     origin: Option<Repository>,
     mount_from: &[RepositoryName],
+    transfer: TransferId,
 ) -> Result<Pushed, Error> {
     let source = Arc::new(StoredBlob {
         session: session.clone(),
@@ -149,6 +150,5 @@ pub(super) async fn push_blob(
         origin,
         runtime: tokio::runtime::Handle::current(),
     });
-    let transfer = TransferId::next();
     Ok(session.client.push_blob(repository, descriptor, source, mount_from, transfer).await?)
 }

@@ -30,7 +30,7 @@ impl Build<'_> {
         layers: &[Layer],
     ) -> Result<(Layer, StepOutcome), Error> {
         let done = match copy.from {
-            CopyFrom::Context => self.copy_context(stage, copy, layers),
+            CopyFrom::Context => self.copy_context(stage, step, copy, layers),
             CopyFrom::Stage(position) => {
                 let source = self.wait_for(position)?;
                 self.copy_from(stage, copy, layers, &source)
@@ -46,6 +46,7 @@ impl Build<'_> {
     fn copy_context(
         &self,
         stage: &Stage,
+        step: &Step,
         copy: &Copy,
         layers: &[Layer],
     ) -> Result<(Layer, StepOutcome), Error> {
@@ -70,7 +71,8 @@ impl Build<'_> {
         let view = self.view(layers)?;
         request.owner = owner_of(copy, &view)?;
         let _slot = self.slots.take();
-        let layer = self.seal(|tar| Ok(selection.write(&view, &request, tar)?))?;
+        let followed = self.is_final(stage).then_some(step);
+        let layer = self.seal(followed, |tar| Ok(selection.write(&view, &request, tar)?))?;
         cache::record(self.engine.store, &preimage, &layer)?;
         Ok((layer, StepOutcome::Done))
     }

@@ -28,8 +28,8 @@ impl Build<'_> {
         }
         let view = self.view(layers)?;
         let entries = missing_directories(directory, &view)?;
-        let layer =
-            self.seal(|tar| entries.iter().try_for_each(|entry| Ok(tar.append(entry, None)?)))?;
+        let layer = self
+            .seal(None, |tar| entries.iter().try_for_each(|entry| Ok(tar.append(entry, None)?)))?;
         cache::record(self.engine.store, &preimage, &layer)?;
         Ok((layer, StepOutcome::Done))
     }

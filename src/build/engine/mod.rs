@@ -4,14 +4,16 @@
 //! from or copies from; how many steps run at once is bounded. For each step, in order: look its key
 //! up, and take the recorded layer, or do the work and record it. A layer of the final image is
 //! handed to the [`Observer`] the moment it is sealed, so that it can be uploaded while later steps
-//! run. Base layers are fetched and unpacked only when a step needs their files.
+//! run; what `COPY` takes from the context can be followed while it is being sealed. Base layers are fetched and unpacked only when a step needs their files.
 
 mod copy;
 mod directory;
+mod growth;
 mod run;
 mod snapshots;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,7 +23,7 @@ use serde_json::Value;
 
 use crate::event::{Event, Sink, StepOutcome};
 use crate::image::{ChainId, DiffId, Digest, Platform};
-use crate::layer::{LayerWriter, PathIndex, SealedLayer, StatCache};
+use crate::layer::{Compression, LayerTar, LayerWriter, PathIndex, SealedLayer, StatCache};
 use crate::sandbox::{Worker, WorkerOptions};
 use crate::store::Store;
 
@@ -32,6 +34,9 @@ use super::context::Context;
 use super::layer::Layer;
 use super::plan::{Base, Plan, Stage, StartingPoint, Step, Work};
 use super::slots::Slots;
+use growth::LayerFile;
+
+pub use growth::Growth;
 
 /// Gets the layers of base images that the store lacks.
 pub trait Bases: Send + Sync {
@@ -45,7 +50,7 @@ pub trait Bases: Send + Sync {
         &self,
         base: &Base,
         layer: &Layer,
-        copy: std::fs::File,
+        copy: File,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
@@ -53,6 +58,11 @@ pub trait Bases: Send + Sync {
 pub trait Observer: Send + Sync {
     /// Takes note of a layer of the final image, whose blob is in the store. Must not block.
     fn sealed(&self, layer: &Layer);
+
+    /// Is told that the step called `step` begins to write a layer of the final image to `file`,
+    /// from its beginning. Returns who follows it, `None` when nobody wants to. Must not block, and
+    /// must only read `file`, by position. Not every layer is announced.
+    fn begins(&self, step: &str, file: File) -> Option<Arc<dyn Growth>>;
 }
 
 /// What a build needs beside its plan.
@@ -282,25 +292,41 @@ impl Build<'_> {
         Preimage::new(definition, ChainId::of(&diff_ids), platform.clone(), inputs)
     }
 
+    /// Returns whether the stage's layers are in the final image.
+    fn is_final(&self, stage: &Stage) -> bool {
+        self.final_chain.iter().any(|at| std::ptr::eq(&raw const self.plan.stages[*at], stage))
+    }
+
     /// Makes a layer by letting `fill` write its tar, and keeps blob and path index in the store.
+    /// The observer may follow what `followed` writes.
     fn seal(
         &self,
-        fill: impl FnOnce(&mut crate::layer::LayerTar<LayerWriter<std::fs::File>>) -> Result<(), Error>,
+        followed: Option<&Step>,
+        fill: impl FnOnce(&mut LayerTar<LayerWriter<LayerFile>>) -> Result<(), Error>,
     ) -> Result<Layer, Error> {
         let ingest = self.engine.store.ingest_file()?;
-        let output = ingest
-            .file()
-            .try_clone()
-            .map_err(|source| Error::Io { what: "open the layer's temporary file", source })?;
-        let compression = crate::layer::Compression::default();
-        let mut tar = crate::layer::LayerTar::new(LayerWriter::new(output, compression));
+        let open = || {
+            let file = ingest.file().try_clone();
+            file.map_err(|source| Error::Io { what: "open the layer's temporary file", source })
+        };
+        let growth = match followed {
+            Some(step) => self.engine.observer.begins(&step.name, open()?),
+            None => None,
+        };
+        let output = LayerFile::new(open()?, growth.clone());
+        let mut tar = LayerTar::new(LayerWriter::new(output, Compression::default()));
         fill(&mut tar)?;
         let (writer, index) = tar.finish()?;
         let sealed =
             writer.finish().map_err(|source| Error::Io { what: "write the layer", source })?;
+        let layer = layer_of(&sealed);
+        if let Some(growth) = growth {
+            // Before the blob is synced: the rest of it can be sent meanwhile.
+            growth.sealed(&layer.descriptor);
+        }
         self.engine.store.adopt(ingest, &sealed.digest, sealed.size)?;
         index.save(&self.engine.store.paths_index_path(&sealed.diff_id))?;
-        Ok(layer_of(&sealed))
+        Ok(layer)
     }
 
     /// Returns the worker, which is started when it is first needed.
