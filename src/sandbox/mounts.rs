@@ -17,7 +17,7 @@ use rustix::mount::{
     move_mount, open_tree, unmount,
 };
 
-use super::protocol::{Attempt as _, Failure, RunRequest};
+use super::protocol::{Attempt as _, Failure, Network, RunRequest};
 use super::stubs::{Stub, Target, open_target};
 use super::sys;
 
@@ -66,7 +66,7 @@ pub(super) fn enter_root(request: &RunRequest, stubs: &mut Vec<Stub>) -> Result<
     // On top of the step's own directory, whose `upper` and `work` overlayfs has found by then.
     let merged = &request.step_directory;
     mount_overlay(&request.layers, merged, merged)?;
-    let prepared = prepare()?;
+    let prepared = prepare(request.network)?;
     pivot(merged)?;
     let proc = &prepared.proc;
     let place = |mounted: &OwnedFd, path: &str, target, stubs: &mut Vec<Stub>| {
@@ -99,16 +99,21 @@ pub(super) fn enter_root(request: &RunRequest, stubs: &mut Vec<Stub>) -> Result<
     hide_host().attempting(|| "hide paths of `/proc`".to_owned())
 }
 
-fn prepare() -> Result<Prepared, Failure> {
+fn prepare(network: Network) -> Result<Prepared, Failure> {
     // A masked /proc of a surrounding container forbids a fresh one: then the step sees that one.
     let proc = match filesystem("proc", &[], NOTHING_SPECIAL) {
         Err(Errno::PERM) => bind(Path::new("/proc"), Depth::Recursive),
         proc => proc,
     }
     .attempting(|| "mount `/proc`".to_owned())?;
-    let sys = bind(Path::new("/sys"), Depth::Recursive).ok();
+    let attributes = NOTHING_SPECIAL | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    // Who owns the network namespace may have a fresh one, which shows that namespace's devices.
+    let own = match network {
+        Network::None => filesystem("sysfs", &[], attributes).ok(),
+        Network::Host => None,
+    };
+    let sys = own.or_else(|| bind(Path::new("/sys"), Depth::Recursive).ok());
     if let Some(sys) = &sys {
-        let attributes = NOTHING_SPECIAL | MountAttrFlags::MOUNT_ATTR_RDONLY;
         sys::add_mount_attributes(sys.as_fd(), u64::from(attributes.bits()))
             .attempting(|| "make `/sys` read-only".to_owned())?;
     }

@@ -320,11 +320,12 @@ fn dangerous_calls_are_refused() {
 #[test]
 fn no_network_means_loopback_only() {
     let Some(sandbox) = Sandbox::start() else { return };
-    let script = "cat /proc/net/dev | grep -c ':'; ip addr show lo | grep -c 'UP'";
+    let script =
+        "cat /proc/net/dev | grep -c ':'; ip addr show lo | grep -c 'UP'; ls /sys/class/net";
     let mut request = sandbox.request("step", &["/bin/sh", "-c", script]);
     request.network = Network::None;
     let ran = sandbox.run(request);
-    assert_eq!(ran.output, "1\n1\n");
+    assert_eq!(ran.output, "1\n1\nlo\n");
 }
 
 #[test]
