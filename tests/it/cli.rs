@@ -1,5 +1,6 @@
 //! The command line's own manners.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::context::{Role, TestContext, World};
@@ -132,5 +133,18 @@ fn help_fits_a_narrow_terminal() {
         let output = context.rpub([command, "--help"]).env("COLUMNS", "80").success();
         assert!(output.stdout.lines().all(|line| line.chars().count() <= 80), "{output}");
         assert!(!output.stdout.contains('`'), "no quotes of another language\n{output}");
+    }
+}
+
+#[test]
+fn the_completions_are_what_the_program_generates() {
+    let context = TestContext::new();
+    for (shell, file) in [("bash", "rpub.bash"), ("zsh", "_rpub"), ("fish", "rpub.fish")] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("completions").join(file);
+        let generated = context.rpub(["completion", shell]).success();
+        assert!(
+            fs_err::read_to_string(path).unwrap_or_default() == generated.stdout,
+            "stale: run `cargo run -- completion {shell} > completions/{file}`"
+        );
     }
 }
