@@ -148,3 +148,50 @@ fn the_completions_are_what_the_program_generates() {
         );
     }
 }
+
+#[test]
+fn the_readme_names_every_command_and_flag_of_help() {
+    let context = TestContext::new();
+    let readme = readme();
+    let help = context.rpub(["--help"]).success();
+    let commands = help.stdout.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() >= COMMANDS.len(), "{commands:?}");
+    for command in commands {
+        assert!(readme.contains(&format!("`rpub {command}")), "README.md lacks `rpub {command}`");
+    }
+    let options = help.stdout.split_whitespace().filter(|word| word.starts_with("--"));
+    for option in options.filter(|option| !["--help", "--version"].contains(option)) {
+        assert!(readme.contains(option), "README.md lacks {option}");
+    }
+}
+
+#[test]
+fn the_readme_says_why_each_dependency_is_there() {
+    let manifest = include_str!("../../Cargo.toml");
+    let dependencies = manifest.split("\n[dependencies]\n").nth(1).unwrap().split("\n[").next();
+    let mut wanted: Vec<&str> = dependencies
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split([' ', '.']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        .collect();
+    wanted.sort_unstable();
+    let readme = readme();
+    let table = readme.split("\n## Dependencies\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let mut said: Vec<&str> = rows
+        .filter(|cell| *cell != "crate" && !cell.starts_with("---"))
+        .flat_map(|cell| cell.split(", "))
+        .map(|name| name.split(" (").next().unwrap())
+        .collect();
+    said.sort_unstable();
+    assert_eq!(said, wanted);
+}
+
+fn readme() -> String {
+    fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
