@@ -22,6 +22,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 pub(crate) use bases::{Bases, bases};
 pub(crate) use command::{Output, Running, TestCommand};
@@ -229,9 +230,23 @@ pub(crate) fn program() -> &'static Path {
             fs_err::copy(built, &temporary).unwrap();
             fs_err::set_permissions(&temporary, std::fs::Permissions::from_mode(0o755)).unwrap();
             fs_err::rename(&temporary, &public).unwrap();
+            forget_old_programs();
         }
         public
     })
+}
+
+/// Removes the copies that [`program`] made a day ago and longer: each is tens of megabytes.
+fn forget_old_programs() {
+    const DAY: Duration = Duration::from_secs(86400);
+    for entry in fs_err::read_dir(guard::shared_cache()).unwrap().flatten() {
+        let is_program = entry.file_name().to_string_lossy().starts_with("program-");
+        let age = entry.metadata().and_then(|data| data.modified()).map(|time| time.elapsed());
+        if is_program && age.is_ok_and(|age| age.is_ok_and(|age| age > DAY)) {
+            // Another run may be at it too.
+            let _ = fs_err::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Makes a directory that any user may pass through, on a file system that can hold an overlay.
