@@ -94,7 +94,11 @@ impl From<sandbox::Error> for Error {
             sandbox::Error::Isolation(isolation) => Some(isolation.remedy()),
             _ => None,
         };
-        let mut error = Self::of(Kind::Build, error);
+        let kind = match &error {
+            sandbox::Error::Corrupt { .. } => Kind::Integrity,
+            _ => Kind::Build,
+        };
+        let mut error = Self::of(kind, error);
         error.hints.extend(hint);
         error
     }
