@@ -43,6 +43,20 @@ fn a_wrong_dockerfile_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_missing_copy_source_is_hinted_at() {
+    let context = TestContext::new();
+    context.write("app/src/main.py", "");
+    for (source, hint) in [
+        ("src/mian.py", "did you mean `src/main.py`, in "),
+        ("elsewhere/file", "the build context is "),
+    ] {
+        context.write("app/Dockerfile", format!("FROM scratch\nCOPY {source} /\n"));
+        let output = context.rpub(["build", "app"]).code(1);
+        output.expect_error(&format!("{hint}{}", context.path("app").display()));
+    }
+}
+
+#[test]
 fn a_dockerfile_error_shows_the_line() {
     let context = TestContext::new();
     context.write("app/Dockerfile", "FROM scratch\nCOYP a /b\n");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::dockerfile::{Reason, Verdict};
+use crate::dockerfile::{self, Reason, Verdict};
 use crate::event::StepOutcome;
 use crate::image::{ChainId, Descriptor, DiffId};
 use crate::layer::{Compression, CopyError, CopyRequest, Ignore, SourceTree, View, select};
@@ -194,7 +194,11 @@ fn explain(context: Option<&Context>, step: &Step, error: Error) -> Error {
             let reason = context
                 .filter(|_| *excluded)
                 .and_then(|context| Some((context, context.reason(&relative(pattern))?)));
-            let hint = reason.map(|(context, reason)| excluded_by(context, &reason));
+            let hint = match (reason, context) {
+                (Some((context, reason)), _) => Some(excluded_by(context, &reason)),
+                (None, Some(context)) => Some(looked_in(context, &relative(pattern))),
+                (None, None) => None,
+            };
             let message = format!("\"{pattern}\": not found");
             Error::Refused { message, span: Some(step.span), hint }
         }
@@ -215,6 +219,23 @@ fn relative(pattern: &str) -> PathBuf {
         .components()
         .filter(|part| matches!(part, std::path::Component::Normal(_)))
         .collect()
+}
+
+/// Says where a file was looked for, and the name there that it may have been meant to be.
+fn looked_in(context: &Context, path: &Path) -> String {
+    let root = context.root.canonicalize().unwrap_or_else(|_| context.root.clone());
+    let directory = path.parent().unwrap_or(Path::new(""));
+    // Only for the hint: a directory that cannot be read has no near names.
+    let entries = fs_err::read_dir(root.join(directory)).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+    let near = dockerfile::suggest(&wanted, names.iter().map(String::as_str));
+    match near.map(|near| directory.join(near)) {
+        Some(near) => format!("did you mean `{}`, in {}?", near.display(), root.display()),
+        None => format!("the build context is {}", root.display()),
+    }
 }
 
 fn excluded_by(context: &Context, reason: &Reason) -> String {
