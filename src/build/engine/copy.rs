@@ -4,13 +4,16 @@
 //! From another stage or image, the worker does the same below a merged view of its snapshots.
 
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use serde_json::{Value, json};
 
 use crate::dockerfile::{self, Reason, Verdict};
 use crate::event::StepOutcome;
-use crate::image::{ChainId, Descriptor, DiffId};
-use crate::layer::{Compression, CopyError, CopyRequest, Ignore, SourceTree, View, select};
+use crate::image::{ChainId, Descriptor, DiffId, Digest};
+use crate::layer::{
+    Compression, CopyError, CopyRequest, Ignore, Selection, SourceTree, View, select,
+};
 use crate::sandbox::CopyFromRequest;
 
 use super::{Build, now};
@@ -63,18 +66,50 @@ impl Build<'_> {
         let tree = SourceTree { root: &context.root, ignored: Some(&ignored) };
         let mut request = request(copy)?;
         let selection = select(&tree, &request)?;
-        let content = selection.digest(self.stat_cache())?;
-        let preimage = Self::preimage(definition(copy), layers, &stage.platform, vec![content]);
-        if let Some(layer) = self.cached(&preimage)? {
-            return Ok((layer, StepOutcome::Cached));
+        let definition = definition(copy);
+        // Recorded along with each layer that this instruction made on these layers: where it is
+        // missing there is nothing to find, and nothing to know before the layer is made.
+        let any = json!({ "any": definition });
+        let any = Self::preimage(any, layers, &stage.platform, Vec::new());
+        let by_content = |content: Digest| {
+            Self::preimage(definition.clone(), layers, &stage.platform, vec![content])
+        };
+        let mut known = None;
+        if self.cached(&any)?.is_some() {
+            let preimage = by_content(selection.digest(self.stat_cache())?);
+            if let Some(layer) = self.cached(&preimage)? {
+                return Ok((layer, StepOutcome::Cached));
+            }
+            known = Some(preimage);
         }
         let view = self.view(layers)?;
         request.owner = owner_of(copy, &view)?;
         let _slot = self.slots.take();
         let followed = self.is_final(stage).then_some(step);
-        let layer = self.seal(followed, |tar| Ok(selection.write(&view, &request, tar)?))?;
+        let seal = || self.seal(followed, |tar| Ok(selection.write(&view, &request, tar)?));
+        let (preimage, layer) = if let Some(preimage) = known {
+            (preimage, seal()?)
+        } else {
+            let (content, layer) = self.beside_digest(&selection, seal)?;
+            (by_content(content), layer)
+        };
         cache::record(self.engine.store, &preimage, &layer)?;
+        cache::record(self.engine.store, &any, &layer)?;
         Ok((layer, StepOutcome::Done))
+    }
+
+    /// Computes the selection's digest on a thread of its own while `seal` makes the layer.
+    fn beside_digest(
+        &self,
+        selection: &Selection,
+        seal: impl FnOnce() -> Result<Layer, Error>,
+    ) -> Result<(Digest, Layer), Error> {
+        thread::scope(|scope| {
+            let hashing = scope.spawn(|| selection.digest(self.stat_cache()));
+            let layer = seal();
+            let content = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((content?, layer?))
+        })
     }
 
     /// Two keys lead to the layer: by the source's layers, which costs nothing to look up, and by
