@@ -2,13 +2,12 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::image::Reference;
 use crate::operations::{
-    self, BuildReport, BuildRequest, Cancel, DockerfileSource, Error, Kind, Network, PullPolicy,
+    self, BuildReport, BuildRequest, DockerfileSource, Error, Interrupt, Kind, Network, PullPolicy,
     Traffic,
 };
 
@@ -37,14 +36,14 @@ pub(super) async fn build_push(context: &Context, args: BuildArgs) -> Result<(),
 async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<BuildReport, Error> {
     let (iidfile, metadata_file) = (args.iidfile.clone(), args.metadata_file.clone());
     let request = request(args, push)?;
-    let cancel = Arc::new(Cancel::default());
-    let operation = operations::build(&context.session, request, Arc::clone(&cancel));
+    let interrupt = Interrupt::default();
+    let operation = operations::build(&context.session, request, &interrupt);
     tokio::pin!(operation);
     let report = tokio::select! {
         report = &mut operation => report?,
         () = interrupted() => {
-            // Steps are killed; the operation then ends by itself and cleans up.
-            cancel.cancel();
+            // Steps are killed, uploads broken off; the operation then ends by itself and cleans up.
+            interrupt.request();
             let _ = operation.await;
             return Err(Error::new(Kind::Interrupted, "interrupted"));
         }

@@ -15,6 +15,7 @@ use crate::build::{
 use crate::dockerfile::{self, Dockerfile};
 use crate::image::{Descriptor, Platform, Reference, Repository};
 use crate::sandbox::WorkerOptions;
+use crate::store::Store;
 
 use super::publish::{Parcel, Traffic, publish_blobs, publish_manifest, repositories};
 use super::pull::fetch_missing;
@@ -86,7 +87,7 @@ pub struct BuildReport {
 pub async fn build(
     session: &Session,
     request: BuildRequest,
-    cancel: Arc<Cancel>,
+    interrupt: &Interrupt,
 ) -> Result<BuildReport, Error> {
     if request.push && request.names.is_empty() {
         return Err(Error::new(Kind::User, "nothing to push to: the image has no name")
@@ -99,9 +100,9 @@ pub async fn build(
     let sources = Arc::new(sources);
     let plan = plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
     let plan = Arc::new(plan);
-    let publishing = request.push.then(|| Publishing::start(session, &request.names, &plan));
-    let image = execute(session, &request, &sources, &plan, publishing.as_ref(), cancel).await;
-    let image = match image {
+    let mut publishing = request.push.then(|| Publishing::start(session, &request.names, &plan));
+    let job = Job { session, request: &request, sources: &sources, plan: &plan };
+    let image = match job.execute_or_fail_to_publish(publishing.as_mut(), interrupt).await {
         Ok(image) => image,
         Err(error) => {
             // Uploads of a failed build have no further use. Sessions of layers that were still
@@ -113,7 +114,131 @@ pub async fn build(
             return Err(error);
         }
     };
-    finish(session, &request, &plan, image, publishing).await
+    tokio::select! {
+        report = job.finish(image, publishing) => report,
+        () = interrupt.requested.notified() => {
+            Err(Error::new(Kind::Interrupted, "interrupted while publishing"))
+        }
+    }
+}
+
+/// Stops a build from outside: running commands are killed, uploads broken off, no tag moves.
+#[derive(Debug, Default)]
+pub struct Interrupt {
+    engine: Arc<Cancel>,
+    requested: tokio::sync::Notify,
+}
+
+impl Interrupt {
+    /// Asks the build to stop. It cleans up and returns [`Kind::Interrupted`].
+    pub fn request(&self) {
+        self.engine.cancel();
+        self.requested.notify_one();
+    }
+}
+
+/// A planned build.
+struct Job<'a> {
+    session: &'a Session,
+    request: &'a BuildRequest,
+    sources: &'a Arc<Sources>,
+    plan: &'a Arc<Plan>,
+}
+
+impl Job<'_> {
+    /// Executes the plan. An upload that fails meanwhile, as with a wrong password, stops it: the
+    /// image could not be published anyway, and what was built is in the cache.
+    async fn execute_or_fail_to_publish(
+        &self,
+        publishing: Option<&mut Publishing>,
+        interrupt: &Interrupt,
+    ) -> Result<Image, Error> {
+        let Some(publishing) = publishing else { return self.execute(None, interrupt).await };
+        let channels = publishing.channels.clone();
+        let mut execution = std::pin::pin!(self.execute(channels, interrupt));
+        tokio::select! {
+            image = &mut execution => image,
+            error = publishing.failure() => {
+                interrupt.engine.cancel();
+                // Its error would only say that it was stopped.
+                let _ = execution.await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs the engine on a thread of its own, because it blocks.
+    async fn execute(
+        &self,
+        channels: Option<Channels>,
+        interrupt: &Interrupt,
+    ) -> Result<Image, Error> {
+        let runtime = tokio::runtime::Handle::current();
+        let bases = Registry { session: self.session.clone(), runtime };
+        let observer = Forward(channels);
+        let context = Context {
+            root: self.request.context.clone(),
+            ignored: self.sources.ignored.clone(),
+            ignore_file: self.sources.ignore_file.clone(),
+        };
+        let session = self.session.clone();
+        let (sources, plan) = (Arc::clone(self.sources), Arc::clone(self.plan));
+        let (no_cache, cancel) = (self.request.no_cache, Arc::clone(&interrupt.engine));
+        blocking(move || {
+            let engine = Engine {
+                store: &session.store,
+                sink: session.sink.as_ref(),
+                bases: &bases,
+                observer: &observer,
+                context: Some(context),
+                no_cache,
+                worker: WorkerOptions::default(),
+                cancel,
+            };
+            engine.execute(&plan).map_err(|error| sources.explain(PlanError::Build(error)))
+        })
+        .await
+    }
+
+    /// Keeps the image, completes what a local image needs, publishes the manifest, and names it.
+    async fn finish(
+        &self,
+        image: Image,
+        publishing: Option<Publishing>,
+    ) -> Result<BuildReport, Error> {
+        let base = self.plan.final_base().map(|base| base.reference.clone());
+        let config = image.config_descriptor.clone();
+        let (store, kept) = (self.session.store.clone(), image.clone());
+        blocking(move || {
+            store.put_blob(&kept.config)?;
+            store.put_manifest(&kept.manifest)
+        })
+        .await?;
+        let names = &self.request.names;
+        let mut traffic = None;
+        if let Some(publishing) = publishing {
+            let origin = base.as_ref().map(|base| base.repository.clone());
+            publishing.send(Parcel::new(config.clone(), None));
+            for layer in &image.layers {
+                publishing.send(Parcel::new(layer.descriptor.clone(), origin.clone()));
+            }
+            traffic = Some(publishing.finish().await?);
+            publish_manifest(self.session, names, &image.manifest).await?;
+        } else if let Some(base) = &base {
+            // Without a push the image must be whole here; with one, the registry has the rest.
+            let layers: Vec<Descriptor> =
+                image.layers.iter().map(|layer| layer.descriptor.clone()).collect();
+            fetch_missing(self.session, &base.repository, &layers).await?;
+        }
+        let mut named = image.descriptor();
+        if let Some(base) = &base {
+            named.annotations.insert(BASE_NAME.to_owned(), base.to_string());
+        }
+        let (store, plan, own) = (self.session.store.clone(), Arc::clone(self.plan), names.clone());
+        blocking(move || name_in_store(&store, &plan, &own, &named)).await?;
+        let manifest = image.descriptor();
+        Ok(BuildReport { manifest, config, names: names.clone(), traffic })
+    }
 }
 
 /// Reads, parses and plans; resolves the bases side by side.
@@ -175,90 +300,13 @@ fn warn(session: &Session, dockerfile: &Dockerfile, sources: &Sources) {
     }
 }
 
-/// Runs the engine on a thread of its own: it blocks, and its steps outlive no request.
-async fn execute(
-    session: &Session,
-    request: &BuildRequest,
-    sources: &Arc<Sources>,
-    plan: &Arc<Plan>,
-    publishing: Option<&Publishing>,
-    cancel: Arc<Cancel>,
-) -> Result<Image, Error> {
-    let bases = Registry { session: session.clone(), runtime: tokio::runtime::Handle::current() };
-    let observer = Forward(publishing.map(|publishing| {
-        let streams = publishing.streams.as_ref().map(Arc::clone);
-        (publishing.sender.clone(), streams)
-    }));
-    let context = Context {
-        root: request.context.clone(),
-        ignored: sources.ignored.clone(),
-        ignore_file: sources.ignore_file.clone(),
-    };
-    let (session, sources, plan) = (session.clone(), Arc::clone(sources), Arc::clone(plan));
-    let no_cache = request.no_cache;
-    blocking(move || {
-        let engine = Engine {
-            store: &session.store,
-            sink: session.sink.as_ref(),
-            bases: &bases,
-            observer: &observer,
-            context: Some(context),
-            no_cache,
-            worker: WorkerOptions::default(),
-            cancel,
-        };
-        engine.execute(&plan).map_err(|error| sources.explain(PlanError::Build(error)))
-    })
-    .await
-}
-
-/// Keeps the image, completes what a local image needs, publishes the manifest, and names it.
-async fn finish(
-    session: &Session,
-    request: &BuildRequest,
-    plan: &Plan,
-    image: Image,
-    publishing: Option<Publishing>,
-) -> Result<BuildReport, Error> {
-    let base = plan.final_base().map(|base| base.reference.clone());
-    let config = image.config_descriptor.clone();
-    let (store, kept) = (session.store.clone(), image.clone());
-    blocking(move || {
-        store.put_blob(&kept.config)?;
-        store.put_manifest(&kept.manifest)
-    })
-    .await?;
-    let mut traffic = None;
-    if let Some(publishing) = publishing {
-        let origin = base.as_ref().map(|base| base.repository.clone());
-        publishing.send(Parcel::new(config.clone(), None));
-        for layer in &image.layers {
-            publishing.send(Parcel::new(layer.descriptor.clone(), origin.clone()));
-        }
-        traffic = Some(publishing.finish().await?);
-        publish_manifest(session, &request.names, &image.manifest).await?;
-    } else if let Some(base) = &base {
-        // Without a push the image must be whole here; with one, the registry has what is missing.
-        let layers: Vec<Descriptor> =
-            image.layers.iter().map(|layer| layer.descriptor.clone()).collect();
-        fetch_missing(session, &base.repository, &layers).await?;
-    }
-    let mut named = image.descriptor();
-    if let Some(base) = &base {
-        named.annotations.insert(BASE_NAME.to_owned(), base.to_string());
-    }
-    name_in_store(session, plan, &request.names, named).await?;
-    Ok(BuildReport { manifest: image.descriptor(), config, names: request.names.clone(), traffic })
-}
-
-/// Names the image, and those of its bases that have come into the store whole.
-async fn name_in_store(
-    session: &Session,
+/// Names the image, and those of its bases that have come into the store whole. Blocks.
+fn name_in_store(
+    store: &Store,
     plan: &Plan,
     names: &[Reference],
-    image: Descriptor,
+    image: &Descriptor,
 ) -> Result<(), Error> {
-    let store = session.store.clone();
     let mut entries: Vec<(Option<Reference>, Descriptor)> = Vec::new();
     for base in &plan.bases {
         let is_whole = base.layers.iter().all(|layer| store.has_blob(&layer.descriptor.digest));
@@ -271,29 +319,38 @@ async fn name_in_store(
         }
     }
     if names.is_empty() {
-        entries.push((None, image));
+        entries.push((None, image.clone()));
     } else {
         entries.extend(names.iter().map(|name| (Some(name.clone()), image.clone())));
     }
-    blocking(move || store.tag_all(&entries)).await
+    Ok(store.tag_all(&entries)?)
 }
 
-/// Uploads under way.
+/// Uploads under way. Dropping it breaks them off.
 struct Publishing {
-    sender: mpsc::UnboundedSender<Parcel>,
-    streams: Option<Arc<Streams>>,
+    /// `None` once there is nothing more to send.
+    channels: Option<Channels>,
     task: JoinHandle<Result<Traffic, Error>>,
+}
+
+/// The ways from the engine to the uploads.
+#[derive(Clone)]
+struct Channels {
+    /// For blobs that are complete.
+    parcels: mpsc::UnboundedSender<Parcel>,
+    /// For layers that are still growing.
+    streams: Option<Arc<Streams>>,
 }
 
 impl Publishing {
     /// Starts to publish; the base's layers, which are known by now, at once.
     fn start(session: &Session, names: &[Reference], plan: &Plan) -> Self {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (parcels, receiver) = mpsc::unbounded_channel();
         let repositories: Vec<Repository> = repositories(names);
         let first = repositories.first().cloned();
         let streams = first.map(|first| Arc::new(Streams::new(session, first)));
         let task = tokio::spawn(publish_blobs(session.clone(), repositories, receiver));
-        let publishing = Self { sender, streams, task };
+        let publishing = Self { channels: Some(Channels { parcels, streams }), task };
         if let Some(base) = plan.final_base() {
             for layer in &base.layers {
                 let origin = Some(base.reference.repository.clone());
@@ -305,48 +362,63 @@ impl Publishing {
     }
 
     fn send(&self, parcel: Parcel) {
-        // The receiver is gone only when an upload has failed; `finish` then says why.
-        let _ = self.sender.send(parcel);
+        if let Some(channels) = &self.channels {
+            // The receiver is gone only when an upload has failed; `finish` then says why.
+            let _ = channels.parcels.send(parcel);
+        }
     }
 
-    async fn finish(self) -> Result<Traffic, Error> {
-        drop(self.sender);
-        let traffic = self
-            .task
+    /// Ready when the uploads fail while more is to come; never ready otherwise.
+    async fn failure(&mut self) -> Error {
+        match (&mut self.task).await {
+            Ok(Err(error)) => error,
+            Err(error) => Error::new(Kind::Internal, "the uploads failed").because(error),
+            Ok(Ok(_)) => std::future::pending().await,
+        }
+    }
+
+    async fn finish(mut self) -> Result<Traffic, Error> {
+        let streams = self.channels.take().and_then(|channels| channels.streams);
+        let traffic = (&mut self.task)
             .await
             .map_err(|error| Error::new(Kind::Internal, "the uploads failed").because(error))
             .flatten();
-        if let Some(streams) = &self.streams {
+        if let Some(streams) = streams {
             // Unless the uploads failed, nothing is under way but a layer that was there twice.
             streams.abandon().await;
         }
         traffic
     }
 
-    async fn abort(self) {
+    async fn abort(mut self) {
         self.task.abort();
-        if let Some(streams) = &self.streams {
+        if let Some(streams) = self.channels.take().and_then(|channels| channels.streams) {
             streams.abandon().await;
         }
     }
 }
 
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// Passes layers on to the uploads.
-struct Forward(Option<(mpsc::UnboundedSender<Parcel>, Option<Arc<Streams>>)>);
+struct Forward(Option<Channels>);
 
 impl Observer for Forward {
     fn sealed(&self, layer: &Layer) {
-        if let Some((sender, streams)) = &self.0 {
+        if let Some(Channels { parcels, streams }) = &self.0 {
             let descriptor = layer.descriptor.clone();
             let stream = streams.as_ref().and_then(|streams| streams.take(&descriptor.digest));
             // A receiver that is gone has failed; the end of the build reports it.
-            let _ = sender.send(Parcel { descriptor, origin: None, stream });
+            let _ = parcels.send(Parcel { descriptor, origin: None, stream });
         }
     }
 
     fn begins(&self, step: &str, file: File) -> Option<Arc<dyn Growth>> {
-        let (_, streams) = self.0.as_ref()?;
-        Some(streams.as_ref()?.follow(step, file))
+        Some(self.0.as_ref()?.streams.as_ref()?.follow(step, file))
     }
 }
 

@@ -21,7 +21,7 @@ mod source;
 mod stream;
 mod transfer;
 
-pub use build::{BuildReport, BuildRequest, DockerfileSource, build};
+pub use build::{BuildReport, BuildRequest, DockerfileSource, Interrupt, build};
 pub use error::{Error, Kind, Snippet};
 pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
 pub use import::{ImportReport, ImportRequest, ImportSource, import};
@@ -33,5 +33,5 @@ pub use resolve::PullPolicy;
 pub use serve::serve;
 pub use session::{Session, SessionSettings};
 
-pub use crate::build::{Cancel, Network};
+pub use crate::build::Network;
 pub use crate::credentials::{Saved, Secret};
