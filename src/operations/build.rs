@@ -260,7 +260,13 @@ async fn plan(
     let outline = Outline::new(&dockerfile, &options)?;
     let bases = outline.images.iter().map(|image| async move {
         let base = resolve_base(session, image, request.pull).await;
-        base.map_err(|error| error.at(sources.snippet(image.span)))
+        base.map_err(|error| {
+            let error = error.at(sources.snippet(image.span));
+            match &image.resembles {
+                Some(stage) => error.hint(format!("did you mean the stage `{stage}`?")),
+                None => error,
+            }
+        })
     });
     let bases = futures_util::future::try_join_all(bases).await?;
     Ok(Plan::new(&dockerfile, &options, &outline, bases)?)

@@ -26,7 +26,6 @@ fn a_wrong_dockerfile_is_refused_with_its_place() {
         ("RUN true\n", &["no build stage in current context"]),
         ("", &["file with no instructions"]),
         ("FROM scratch\nSHELL [\"a\", b]\n", &["SHELL", "Dockerfile:2"]),
-        ("FROM scratch\nCOPY --from=buld /a /b\n", &["buld"]),
         (
             "FROM two AS one\nCOPY --from=two /a /a\nFROM scratch AS two\nCOPY --from=one /a /a\n",
             &["two"],

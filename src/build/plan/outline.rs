@@ -44,6 +44,8 @@ pub struct BaseImage {
     pub platform: Platform,
     /// Where the Dockerfile names it.
     pub span: Span,
+    /// The stage whose name it resembles: what was perhaps meant, if there is no such image.
+    pub resembles: Option<String>,
 }
 
 impl Outline {
@@ -168,7 +170,8 @@ impl Outline {
                 None => refusal,
             }
         })?;
-        let image = BaseImage { reference: reference.or_latest(), platform, span };
+        let resembles = nearest_stage(dockerfile, text).map(str::to_owned);
+        let image = BaseImage { reference: reference.or_latest(), platform, span, resembles };
         let same = |other: &BaseImage| {
             other.reference == image.reference && other.platform == image.platform
         };

@@ -185,6 +185,15 @@ fn only_needed_stages_are_planned() {
 }
 
 #[test]
+fn an_image_that_resembles_a_stage_is_noted() {
+    let text = "FROM scratch AS build\nFROM scratch\nCOPY --from=buld /a /b\n";
+    let dockerfile = dockerfile::parse(text).expect("valid");
+    let outline = Outline::new(&dockerfile, &options()).expect("valid");
+    assert_eq!(outline.images[0].reference.familiar(), "buld:latest");
+    assert_eq!(outline.images[0].resembles.as_deref(), Some("build"));
+}
+
+#[test]
 fn a_stage_inherits_the_stage_it_starts_from() {
     let text = "FROM base AS a\nARG X=1\nENV Y=2\nRUN one\nFROM a AS b\nRUN two\n";
     let plan = plan(text);
