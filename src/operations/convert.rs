@@ -125,8 +125,22 @@ impl From<build::Error> for Error {
                     Err(source) => Self::new(Kind::Network, message).because(source),
                 }
             }
-            error => Self::of(Kind::Build, error),
+            error => Self::of(kind_within(&error), error),
         }
+    }
+}
+
+/// Returns the kind of what made a step fail: content that is not what its digest says, or a layer
+/// that could not be had, is no fault of the Dockerfile.
+fn kind_within(error: &build::Error) -> Kind {
+    match error {
+        build::Error::Step { source, .. } => kind_within(source),
+        build::Error::Base { source, .. } => {
+            source.downcast_ref::<Error>().map_or(Kind::Network, |error| error.kind)
+        }
+        build::Error::Sandbox(sandbox::Error::Corrupt { .. }) => Kind::Integrity,
+        error if has_mismatch(error) => Kind::Integrity,
+        _ => Kind::Build,
     }
 }
 
@@ -139,4 +153,23 @@ fn has_mismatch(error: &(dyn std::error::Error + 'static)) -> bool {
         current = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_keeps_the_kind_of_its_cause() {
+        let step = |source: sandbox::Error| build::Error::Step {
+            step: "RUN true".into(),
+            span: crate::dockerfile::Span::default(),
+            source: Box::new(source.into()),
+        };
+        let (what, reason) = ("unpack".to_owned(), "another diffID".to_owned());
+        let corrupt = sandbox::Error::Corrupt { what: what.clone(), reason: reason.clone() };
+        assert_eq!(Error::from(step(corrupt)).kind, Kind::Integrity);
+        let failed = sandbox::Error::Failed { what, reason };
+        assert_eq!(Error::from(step(failed)).kind, Kind::Build);
+    }
 }
