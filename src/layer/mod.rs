@@ -35,3 +35,12 @@ pub use writer::LayerTar;
 
 /// The result of this room's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Says which part of a test does not run here; fails where `RPUB_TEST_REQUIRE` asks for all.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests' own switch")]
+fn skip(reason: &str) {
+    let required = std::env::var_os("RPUB_TEST_REQUIRE").is_some_and(|value| !value.is_empty());
+    assert!(!required, "required, but: {reason}");
+    eprintln!("SKIPPED: {reason}");
+}

@@ -238,6 +238,8 @@ fn metadata_is_restored() {
     add("bad", EntryKind::File { size: 3 }, 0o600, &[("trusted.x", b"1"), ("strange", b"")]);
     if root {
         add("cap", EntryKind::File { size: 3 }, 0o755, &[("security.capability", &capability)]);
+    } else {
+        crate::layer::skip("only root may give files away and set capabilities");
     }
     let (bytes, written) = tar.finish().unwrap();
     let place = Place::new();
