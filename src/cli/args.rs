@@ -108,6 +108,18 @@ pub(crate) enum Command {
     Version(FormatArgs),
 }
 
+impl Command {
+    /// Returns whether the command runs a Dockerfile's steps.
+    pub(crate) fn builds(&self) -> bool {
+        matches!(self, Self::Build(_) | Self::BuildPush(_) | Self::Image(ImageCommand::Build(_)))
+    }
+
+    /// Returns whether the command removes images.
+    pub(crate) fn removes(&self) -> bool {
+        matches!(self, Self::Rmi(_) | Self::Image(ImageCommand::Rm(_)))
+    }
+}
+
 /// The `image` family.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {

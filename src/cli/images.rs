@@ -116,6 +116,10 @@ pub(super) async fn remove(context: &Context, args: RmiArgs) -> Result<(), Error
             }
         }
     }
+    let freed = operations::collect_garbage(&context.session).await?;
+    if freed > 0 {
+        context.session.note(format!("freed {}", bytes(freed)));
+    }
     if failed == 0 {
         return Ok(());
     }

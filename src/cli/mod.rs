@@ -21,7 +21,7 @@ use std::sync::Arc;
 use clap::{CommandFactory, Parser};
 
 use crate::event::Sink;
-use crate::operations::{Error, Kind, Session};
+use crate::operations::{self, Error, Kind, Session};
 
 use args::{Cli, Command, Global, ImageCommand};
 use render::{Progress, ProgressMode};
@@ -80,8 +80,12 @@ fn dispatch(cli: Cli, progress: &Arc<Progress>) -> Result<(), Error> {
 async fn run(command: Command, global: &Global, progress: &Arc<Progress>) -> Result<(), Error> {
     let sink: Arc<dyn Sink> = progress.clone();
     let session = settings::session(global, sink)?;
-    // Held until the end: what this command uses is not collected as garbage meanwhile.
-    let _in_use = session.hold_store()?;
+    if command.builds() {
+        operations::remove_abandoned_steps(&session).await?;
+    }
+    // Held until the end: what this command uses is not collected as garbage meanwhile. The one
+    // that collects would wait for itself.
+    let _in_use = if command.removes() { None } else { Some(session.hold_store()?) };
     let context = Context { session, progress: Arc::clone(progress), quiet: global.quiet };
     match command {
         Command::Build(args) | Command::Image(ImageCommand::Build(args)) => {

@@ -103,8 +103,8 @@ pub async fn tag(session: &Session, source: &str, targets: Vec<Reference>) -> Re
 
 /// Removes a name, or an image by its id.
 ///
-/// An id with several names is only removed with `force`. What nothing needs any more is deleted
-/// from the store; unpacked layers are left to the next clean-up that can enter their namespace.
+/// An id with several names is only removed with `force`. The space is freed by
+/// [`collect_garbage`](super::collect_garbage).
 pub async fn remove(session: &Session, image: &str, force: bool) -> Result<Vec<Removed>, Error> {
     let (store, image) = (session.store.clone(), image.to_owned());
     blocking(move || {

@@ -6,6 +6,7 @@
 //! flags or reads the environment.
 
 mod build;
+mod clean;
 mod convert;
 mod error;
 mod images;
@@ -22,6 +23,7 @@ mod stream;
 mod transfer;
 
 pub use build::{BuildReport, BuildRequest, DockerfileSource, Interrupt, build};
+pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use error::{Error, Kind, Snippet};
 pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
 pub use import::{ImportReport, ImportRequest, ImportSource, import};

@@ -52,6 +52,35 @@ impl Store {
         if lock::try_exclusive(&guard)? { self.collect().map(Some) } else { Ok(None) }
     }
 
+    /// Returns what killed builds have left of their steps, out of the way and ready for the worker
+    /// to remove. Nothing while another command uses the store, whose steps these may be.
+    ///
+    /// Costs one directory listing when there is nothing.
+    pub fn abandoned_steps(&self) -> Result<Vec<PathBuf>> {
+        let list = || -> Result<Vec<(PathBuf, PathBuf)>> {
+            let mut steps = Vec::new();
+            for mapping in children(&self.root().join("snapshots"))? {
+                let left = children(&mapping.join("tmp"))?;
+                steps.extend(left.into_iter().map(|step| (mapping.clone(), step)));
+            }
+            Ok(steps)
+        };
+        if list()?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let guard = lock::open(&self.use_lock_path())?;
+        if !lock::try_exclusive(&guard)? {
+            return Ok(Vec::new());
+        }
+        let mut aside = Vec::new();
+        for (mapping, step) in list()? {
+            let name = mapping.join("tmp").join(format!("{REMOVED}{}", unique_name()));
+            fs::rename(&step, &name)?;
+            aside.push(name);
+        }
+        Ok(aside)
+    }
+
     fn collect(&self) -> Result<Reclaimed> {
         let kept = self.mark()?;
         let mut reclaimed = Reclaimed::default();
