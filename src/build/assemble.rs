@@ -11,6 +11,9 @@ use super::layer::Layer;
 /// The note that BuildKit leaves on every history entry, which tools look for.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
+/// BuildKit's note on an entry for a layer that nobody described.
+const FILLER_COMMENT: &str = "buildkit.exporter.image.v0";
+
 /// One line of a stage's history: an instruction and whether it made a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryItem {
@@ -56,6 +59,7 @@ pub fn assemble(
 ) -> Image {
     let made = items.iter().filter(|item| item.makes_layer).count();
     let new_layers = layers.len().saturating_sub(made);
+    match_history(&mut config.history, new_layers);
     let mut dates = layers[new_layers..].iter().map(|layer| layer.created.clone());
     config.history.extend(items.iter().map(|item| History {
         created: if item.makes_layer { dates.next().flatten() } else { None },
@@ -83,6 +87,22 @@ pub fn assemble(
         annotations: BTreeMap::new(),
     });
     Image { config: bytes, config_descriptor, manifest, layers, platform }
+}
+
+/// Makes a base's history name as many layers as the base has: tools that made it may have written
+/// none, or too many, and readers count (BuildKit, `normalizeLayersAndHistory`).
+fn match_history(history: &mut Vec<History>, layers: usize) {
+    let mut named = history.iter().filter(|entry| !entry.empty_layer).count();
+    for entry in history.iter_mut().filter(|entry| !entry.empty_layer) {
+        if named <= layers {
+            break;
+        }
+        entry.empty_layer = true;
+        named -= 1;
+    }
+    let missing = layers.saturating_sub(named);
+    let filler = History { comment: Some(FILLER_COMMENT.to_owned()), ..History::default() };
+    history.extend(std::iter::repeat_n(filler, missing));
 }
 
 /// Dates the entries that have no date: with that of the first new layer, later ones with that of
@@ -143,6 +163,22 @@ mod tests {
         assert_eq!(dates, ["base", "layer", "layer", "layer"]);
         assert_eq!(config.created.as_deref(), Some("layer"));
         assert_eq!(config.rootfs.diff_ids.len(), 2);
+    }
+
+    #[test]
+    fn the_history_names_as_many_layers_as_there_are() {
+        let layers = [layer("a", None), layer("b", None), layer("new", Some("now"))];
+        let named = |history: Vec<History>| {
+            let config = ImageConfig { history, ..ImageConfig::default() };
+            let image = assemble(config, &[item("RUN x", true)], &layers, "now");
+            let config = ImageConfig::parse(&image.config).expect("valid");
+            let last = config.history.last().and_then(|entry| entry.created_by.clone());
+            assert_eq!(last.as_deref(), Some("RUN x"));
+            config.history.iter().filter(|entry| !entry.empty_layer).count()
+        };
+        assert_eq!(named(Vec::new()), 3);
+        assert_eq!(named(vec![History::default()]), 3);
+        assert_eq!(named(vec![History::default(); 4]), 3);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The store's images: `images`, `tag`, `rmi`, `inspect`, `history`, `import`.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::context::{Role, World, verify_store};
@@ -104,6 +106,40 @@ fn images_are_tagged_inspected_and_removed() {
     world.context.rpub(["rmi", "other/app:2"]).success();
     world.context.rpub(["rmi", "other/app:2"]).code(3);
     verify_store(&world.context.store());
+}
+
+#[test]
+fn a_removed_image_frees_its_space() {
+    let Some(world) = World::new(Role::Unprivileged) else { return };
+    let tar = world.bases.tar("busybox");
+    let blobs = || fs_err::read_dir(world.context.store().join("blobs/sha256")).unwrap().count();
+    world.context.rpub(["import"]).arg(tar).arg("imported:1").success();
+    assert_eq!(blobs(), 3, "a layer, a config and a manifest");
+    let removed = world.context.rpub(["rmi", "imported:1"]).success();
+    removed.expect_error("freed");
+    assert_eq!(blobs(), 0);
+    verify_store(&world.context.store());
+}
+
+#[test]
+fn a_killed_build_leaves_nothing_after_the_next() {
+    let Some(world) = World::new(Role::Unprivileged) else { return };
+    let text = "FROM busybox\nRUN echo be''gun; while :; do sleep 1; done\n";
+    let directory = world.dockerfile("endless", text);
+    let mut build = world.build_push("team/app:1", &directory).arg("--progress=plain").spawn();
+    assert!(build.wait_for_error("begun", Duration::from_secs(30)), "the step never started");
+    build.kill();
+    let steps = || -> usize {
+        let mappings = fs_err::read_dir(world.context.store().join("snapshots")).unwrap();
+        let list = |mapping: std::io::Result<fs_err::DirEntry>| {
+            fs_err::read_dir(mapping.unwrap().path().join("tmp")).unwrap().count()
+        };
+        mappings.map(list).sum()
+    };
+    assert_eq!(steps(), 1);
+    let directory = world.dockerfile("app", SMALL);
+    world.context.rpub(["build", "-q"]).arg(&directory).success();
+    assert_eq!(steps(), 0);
 }
 
 #[test]
