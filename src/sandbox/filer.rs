@@ -49,7 +49,7 @@ fn perform(work: Work, descriptor: Option<OwnedFd>) -> Result<Answer, Failure> {
         reason: "its descriptor is missing".to_owned(),
     });
     match work {
-        Work::Unpack(request) => unpack(&request, descriptor?).map(|()| Answer::Done),
+        Work::Unpack(request) => unpack(&request, descriptor?).map(Answer::Unpacked),
         Work::Seal(request) => seal(&request, descriptor?).map(Answer::Sealed),
         Work::CopyFrom(request) => copy_from(&request, descriptor?).map(Answer::Sealed),
         Work::CopyDigest(request) => {
@@ -64,9 +64,12 @@ fn perform(work: Work, descriptor: Option<OwnedFd>) -> Result<Answer, Failure> {
     }
 }
 
-fn unpack(request: &UnpackRequest, source: OwnedFd) -> Result<(), Failure> {
+/// How many of a layer's warnings are told: the first ones tell what sort there is.
+const WARNINGS_TOLD: usize = 5;
+
+fn unpack(request: &UnpackRequest, source: OwnedFd) -> Result<Vec<String>, Failure> {
     if request.target.exists() && request.index.exists() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let result = unpack_new(request, source);
     if result.is_err() {
@@ -75,7 +78,7 @@ fn unpack(request: &UnpackRequest, source: OwnedFd) -> Result<(), Failure> {
     result
 }
 
-fn unpack_new(request: &UnpackRequest, source: OwnedFd) -> Result<(), Failure> {
+fn unpack_new(request: &UnpackRequest, source: OwnedFd) -> Result<Vec<String>, Failure> {
     let what = || format!("unpack layer `{}`", request.diff_id);
     for place in [&request.temporary, &request.target, &request.index] {
         make_parent(place).attempting(what)?;
@@ -92,7 +95,9 @@ fn unpack_new(request: &UnpackRequest, source: OwnedFd) -> Result<(), Failure> {
     })?;
     // The index first: who finds a snapshot finds its index.
     applied.index.save(&request.index).attempting(what)?;
-    place_snapshot(&request.temporary, &request.target).attempting(what)
+    place_snapshot(&request.temporary, &request.target).attempting(what)?;
+    let warnings = applied.warnings.iter().take(WARNINGS_TOLD);
+    Ok(warnings.map(|warning| format!("`{}`: {}", warning.path.display(), warning.what)).collect())
 }
 
 /// Renames a finished tree to its final name, or deletes it when another process was first.

@@ -166,7 +166,7 @@ pub(super) struct ToFiler {
 /// Work on files.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Work {
-    /// Descriptor: the compressed bytes. Answer: [`Answer::Done`].
+    /// Descriptor: the compressed bytes. Answer: [`Answer::Unpacked`].
     Unpack(UnpackRequest),
     /// Descriptor: the file for the compressed layer. Answer: [`Answer::Sealed`].
     Seal(SealRequest),
@@ -205,6 +205,8 @@ pub(super) struct Reply {
 pub(super) enum Answer {
     /// Nothing but success.
     Done,
+    /// A layer was unpacked, but for what these sentences say.
+    Unpacked(Vec<String>),
     /// A command ended.
     Exit(Exit),
     /// A layer was made.

@@ -131,8 +131,14 @@ impl Worker {
     }
 
     /// Unpacks a layer: decompresses, verifies the diffID, writes the snapshot and its path index.
-    pub fn unpack(&self, request: UnpackRequest, source: OwnedFd) -> Result<()> {
-        self.ask(Work::Unpack(request), Some(source)).map(drop)
+    ///
+    /// Returns sentences about what could not be restored exactly, such as an attribute that the
+    /// file system does not take; the first few of a layer.
+    pub fn unpack(&self, request: UnpackRequest, source: OwnedFd) -> Result<Vec<String>> {
+        match self.ask(Work::Unpack(request), Some(source))? {
+            Answer::Unpacked(warnings) => Ok(warnings),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Runs a command and waits for its end. Afterwards `step_directory/upper` is its change set.

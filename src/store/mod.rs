@@ -26,7 +26,9 @@
 //! on the same file system, blob data and index.json are synced, then renamed. Directories are not
 //! synced: a power cut may take back the latest renames, but a journal replays them in order, so
 //! index.json never names a blob that is not there. Cache records are not synced at all: an empty
-//! one reads as absent.
+//! one reads as absent. Snapshots are not synced either: a killed process harms none, as they are
+//! renamed into place, but after a power cut those made in its last half minute may be damaged.
+//! They can be deleted at any time: they are unpacked again from the blobs.
 //!
 //! **Sharing.** Processes share a store. Changing index.json takes `locks/index.lock` for the
 //! read-modify-write. A command that uses blobs or snapshots holds [`Store::lock_shared`]; garbage

@@ -116,7 +116,8 @@ impl Build<'_> {
         let result = self.worker()?.unpack(request, blob);
         let outcome = if result.is_ok() { TransferOutcome::Moved } else { TransferOutcome::Failed };
         self.engine.sink.emit(Event::TransferFinished { transfer, outcome });
-        Ok(result?)
+        self.tell(layer, &result?);
+        Ok(())
     }
 
     fn unpack_arriving(&self, layer: &Layer, request: UnpackRequest) -> Result<(), Error> {
@@ -144,6 +145,15 @@ impl Build<'_> {
             digest: layer.descriptor.digest.clone(),
             source,
         })?;
-        Ok(unpacked?)
+        self.tell(layer, &unpacked?);
+        Ok(())
+    }
+
+    /// Says what of a layer could not be restored exactly.
+    fn tell(&self, layer: &Layer, warnings: &[String]) {
+        for warning in warnings {
+            let text = format!("layer {}: {warning}", layer.descriptor.digest.short());
+            self.engine.sink.emit(Event::Warning { text });
+        }
     }
 }
