@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use crate::dockerfile::{self, Reason, Verdict};
 use crate::event::StepOutcome;
-use crate::image::{ChainId, Descriptor, DiffId, Digest};
+use crate::image::{ChainId, DiffId, Digest};
 use crate::layer::{
     Compression, CopyError, CopyRequest, Ignore, Selection, SourceTree, View, select,
 };
 use crate::sandbox::CopyFromRequest;
 
-use super::{Build, now};
+use super::Build;
 use crate::build::Error;
 use crate::build::cache;
 use crate::build::context::Context;
@@ -142,21 +142,9 @@ impl Build<'_> {
             cache::record(self.engine.store, &by_layers, &layer)?;
             return Ok((layer, StepOutcome::Cached));
         }
-        let store = self.engine.store;
-        let ingest = store.ingest_file()?;
-        let output = ingest
-            .file()
-            .try_clone()
-            .map_err(|source| Error::Io { what: "open the layer's temporary file", source })?;
-        let sealed = worker.copy_from(request, output.into())?;
-        store.adopt(ingest, &sealed.digest, sealed.size)?;
-        let layer = Layer {
-            descriptor: Descriptor::new(sealed.media_type, sealed.digest, sealed.size),
-            diff_id: sealed.diff_id,
-            created: Some(now()),
-        };
-        cache::record(store, &by_layers, &layer)?;
-        cache::record(store, &by_content, &layer)?;
+        let layer = self.keep_sealed(|output| worker.copy_from(request, output))?;
+        cache::record(self.engine.store, &by_layers, &layer)?;
+        cache::record(self.engine.store, &by_content, &layer)?;
         Ok((layer, StepOutcome::Done))
     }
 

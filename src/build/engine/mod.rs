@@ -14,6 +14,7 @@ mod snapshots;
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,7 +25,7 @@ use serde_json::Value;
 use crate::event::{Event, Sink, StepOutcome};
 use crate::image::{ChainId, DiffId, Digest, Platform};
 use crate::layer::{Compression, LayerTar, LayerWriter, PathIndex, SealedLayer, StatCache};
-use crate::sandbox::{Worker, WorkerOptions};
+use crate::sandbox::{self, Worker, WorkerOptions};
 use crate::store::Store;
 
 use super::Error;
@@ -327,6 +328,21 @@ impl Build<'_> {
         self.engine.store.adopt(ingest, &sealed.digest, sealed.size)?;
         index.save(&self.engine.store.paths_index_path(&sealed.diff_id))?;
         Ok(layer)
+    }
+
+    /// Keeps the blob of a layer that the worker makes and writes to the file it is given.
+    fn keep_sealed(
+        &self,
+        make: impl FnOnce(OwnedFd) -> Result<SealedLayer, sandbox::Error>,
+    ) -> Result<Layer, Error> {
+        let ingest = self.engine.store.ingest_file()?;
+        let output = ingest
+            .file()
+            .try_clone()
+            .map_err(|source| Error::Io { what: "open the layer's temporary file", source })?;
+        let sealed = make(output.into())?;
+        self.engine.store.adopt(ingest, &sealed.digest, sealed.size)?;
+        Ok(layer_of(&sealed))
     }
 
     /// Returns the worker, which is started when it is first needed.

@@ -7,10 +7,9 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::event::{Event, StepId, StepOutcome};
-use crate::image::Descriptor;
 use crate::sandbox::{self, Exit, RunFiles, RunRequest, SealRequest, Worker};
 
-use super::{Build, now};
+use super::Build;
 use crate::build::Error;
 use crate::build::cache;
 use crate::build::layer::Layer;
@@ -119,11 +118,6 @@ impl Build<'_> {
     /// Turns the step's change set into a layer and a snapshot.
     fn seal_upper(&self, worker: &Worker, step_directory: &Path) -> Result<Layer, Error> {
         let store = self.engine.store;
-        let ingest = store.ingest_file()?;
-        let output = ingest
-            .file()
-            .try_clone()
-            .map_err(|source| Error::Io { what: "open the layer's temporary file", source })?;
         let request = SealRequest {
             upper: step_directory.join("upper"),
             compression: crate::layer::Compression::default(),
@@ -131,13 +125,7 @@ impl Build<'_> {
             snapshots_directory: store.snapshots_directory(worker.mapping()),
             paths_directory: store.paths_directory(),
         };
-        let sealed = worker.seal(request, output.into())?;
-        store.adopt(ingest, &sealed.digest, sealed.size)?;
-        Ok(Layer {
-            descriptor: Descriptor::new(sealed.media_type, sealed.digest, sealed.size),
-            diff_id: sealed.diff_id,
-            created: Some(now()),
-        })
+        self.keep_sealed(|output| worker.seal(request, output))
     }
 }
 
