@@ -48,11 +48,13 @@ fn c(role: Role) {
 }
 
 fn d(role: Role) {
-    tutorial(role, "d", 5000, "Hello from tutorial d\n");
+    let Some(config) = tutorial(role, "d", 5000, "Hello from tutorial d\n") else { return };
+    assert_eq!(config["Cmd"], json!(["python", "app.py"]));
 }
 
 fn e(role: Role) {
-    tutorial(role, "e", 5000, "Hello from tutorial e\n");
+    let Some(config) = tutorial(role, "e", 5000, "Hello from tutorial e\n") else { return };
+    assert_eq!(config["Cmd"], json!(["python", "app.py"]));
 }
 
 #[test]

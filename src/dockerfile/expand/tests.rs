@@ -141,9 +141,16 @@ fn deep_nesting_is_refused() {
 proptest! {
     #[test]
     fn any_text_expands_or_is_refused(text in r#"([$ {}:/#%?+*'"\\a-c0-9ä-]|\PC){0,40}"#) {
-        let _ = expand_words(&text, '\\', &lookup);
-        let _ = expand_word(&text, '`', &lookup);
-        let _ = expand_heredoc(&text, &lookup);
+        if let Err(error) = expand_words(&text, '\\', &lookup) {
+            prop_assert!(!error.message.is_empty());
+        }
+        if let Err(error) = expand_word(&text, '`', &lookup) {
+            prop_assert!(!error.message.is_empty());
+        }
+        let heredoc = expand_heredoc(&text, &lookup);
+        if !text.contains(['$', '\\']) {
+            prop_assert_eq!(heredoc.unwrap(), text);
+        }
     }
 
     #[test]

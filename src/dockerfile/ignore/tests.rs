@@ -131,7 +131,9 @@ proptest! {
     #[test]
     fn any_text_parses_or_is_refused(text in r"([\[\]^!\\*?/.a-c\n -]|\PC){0,30}", path in "[a-c/]{0,8}") {
         if let Ok(patterns) = Patterns::parse(&text) {
-            let _ = patterns.verdict(Path::new(&path), true);
+            let path = Path::new(&path);
+            let is_kept = patterns.verdict(path, false) == Verdict::Keep;
+            prop_assert_eq!(patterns.reason(path).is_none(), is_kept);
         }
     }
 
