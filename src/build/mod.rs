@@ -20,10 +20,11 @@ mod slots;
 pub use assemble::{HistoryItem, Image, assemble};
 pub use cache::{Preimage, Record};
 pub use context::Context;
-pub use engine::{Bases, Cancel, Engine, Growth, Observer};
+pub use engine::{Bases, Cancel, Engine, Fetched, Growth, Observer, Remotes};
 pub use error::Error;
 pub use layer::Layer;
 pub use plan::{
-    Base, BaseImage, Copy, CopyFrom, Directory, Network, Outline, Plan, PlanOptions, Run, Stage,
-    StageBase, StartingPoint, Step, Work,
+    Access, Base, BaseImage, ContextName, Copy, CopySource, Directory, MountedFile, Network,
+    Origin, Outline, Plan, PlanOptions, Remote, Run, RunMount, Script, Security, Stage, StageBase,
+    StartingPoint, Step, Unpack, Work,
 };

@@ -99,6 +99,7 @@ fn config_stage(changes: &[String], platform: &Platform) -> Result<crate::build:
         build_platform: Platform::host(),
         labels: Vec::new(),
         network: crate::build::Network::Host,
+        no_cache: false,
     };
     let outline = Outline::new(&parsed, &options).map_err(|error| invalid(error.to_string()))?;
     let plan = Plan::new(&parsed, &options, &outline, Vec::new())

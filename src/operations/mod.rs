@@ -18,7 +18,6 @@ mod push;
 mod resolve;
 mod serve;
 mod session;
-mod source;
 mod stream;
 mod transfer;
 

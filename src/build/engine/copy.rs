@@ -22,7 +22,7 @@ use crate::build::cache;
 use crate::build::context::Context;
 use crate::build::layer::Layer;
 use crate::build::owner;
-use crate::build::plan::{Copy, CopyFrom, Stage, Step};
+use crate::build::plan::{Copy, CopySource, Origin, Stage, Step, Unpack};
 
 impl Build<'_> {
     pub(super) fn copy(
@@ -33,17 +33,23 @@ impl Build<'_> {
         layers: &[Layer],
     ) -> Result<(Layer, StepOutcome), Error> {
         let done = match copy.from {
-            CopyFrom::Context => self.copy_context(stage, step, copy, layers),
-            CopyFrom::Stage(position) => {
+            Origin::Context(position) => {
+                self.copy_context(stage, step, copy, layers, self.engine.contexts.get(position))
+            }
+            Origin::Stage(position) => {
                 let source = self.wait_for(position)?;
                 self.copy_from(stage, copy, layers, &source)
             }
-            CopyFrom::Image(image) => {
+            Origin::Image(image) => {
                 let source = self.plan.bases[image].layers.clone();
                 self.copy_from(stage, copy, layers, &source)
             }
         };
-        done.map_err(|error| explain(self.engine.context.as_ref(), step, error))
+        let context = match copy.from {
+            Origin::Context(position) => self.engine.contexts.get(position),
+            Origin::Stage(_) | Origin::Image(_) => None,
+        };
+        done.map_err(|error| explain(context, step, error))
     }
 
     fn copy_context(
@@ -52,8 +58,9 @@ impl Build<'_> {
         step: &Step,
         copy: &Copy,
         layers: &[Layer],
+        context: Option<&Context>,
     ) -> Result<(Layer, StepOutcome), Error> {
-        let Some(context) = &self.engine.context else {
+        let Some(context) = context else {
             let message = format!("`{}` needs a build context", copy.instruction);
             return Err(Error::Refused { message, span: None, hint: None });
         };
@@ -75,9 +82,9 @@ impl Build<'_> {
             Self::preimage(definition.clone(), layers, &stage.platform, vec![content])
         };
         let mut known = None;
-        if self.cached(&any)?.is_some() {
+        if self.cached(stage, &any)?.is_some() {
             let preimage = by_content(selection.digest(self.stat_cache())?);
-            if let Some(layer) = self.cached(&preimage)? {
+            if let Some(layer) = self.cached(stage, &preimage)? {
                 return Ok((layer, StepOutcome::Cached));
             }
             known = Some(preimage);
@@ -126,7 +133,7 @@ impl Build<'_> {
         let definition = definition(copy);
         let inputs = chain.into_iter().collect();
         let by_layers = Self::preimage(definition.clone(), layers, &stage.platform, inputs);
-        if let Some(layer) = self.cached(&by_layers)? {
+        if let Some(layer) = self.cached(stage, &by_layers)? {
             return Ok((layer, StepOutcome::Cached));
         }
         let view = self.view(layers)?;
@@ -138,7 +145,7 @@ impl Build<'_> {
         let content = worker.copy_digest(request.clone())?;
         let definition = json!({ "content": definition });
         let by_content = Self::preimage(definition, layers, &stage.platform, vec![content]);
-        if let Some(layer) = self.cached(&by_content)? {
+        if let Some(layer) = self.cached(stage, &by_content)? {
             cache::record(self.engine.store, &by_layers, &layer)?;
             return Ok((layer, StepOutcome::Cached));
         }
@@ -169,16 +176,24 @@ impl Build<'_> {
     }
 }
 
+fn paths(copy: &Copy) -> Vec<String> {
+    let path = |source: &CopySource| match source {
+        CopySource::Path(path) => Some(path.clone()),
+        CopySource::Inline { .. } | CopySource::Remote(_) => None,
+    };
+    copy.sources.iter().filter_map(path).collect()
+}
+
 /// Returns what the key says of the instruction: everything but where the sources are, which
 /// counts by content.
 fn definition(copy: &Copy) -> Value {
     json!({
         "copy": copy.instruction,
-        "sources": copy.sources,
+        "sources": paths(copy),
         "destination": copy.destination,
         "chown": copy.chown,
         "chmod": copy.chmod,
-        "extract": copy.extract,
+        "extract": copy.unpack != Unpack::Never,
     })
 }
 
@@ -194,12 +209,12 @@ fn request(copy: &Copy) -> Result<CopyRequest, Error> {
         ),
     })?;
     Ok(CopyRequest {
-        sources: copy.sources.clone(),
+        sources: paths(copy),
         destination: copy.destination.clone(),
         owner: None,
         mode,
-        keep_ownership: copy.from != CopyFrom::Context,
-        extract: copy.extract,
+        keep_ownership: !matches!(copy.from, Origin::Context(_)),
+        extract: copy.unpack != Unpack::Never,
     })
 }
 

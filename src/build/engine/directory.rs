@@ -23,7 +23,7 @@ impl Build<'_> {
     ) -> Result<(Layer, StepOutcome), Error> {
         let definition = json!({ "directory": directory.path, "user": directory.user });
         let preimage = Self::preimage(definition, layers, &stage.platform, Vec::new());
-        if let Some(layer) = self.cached(&preimage)? {
+        if let Some(layer) = self.cached(stage, &preimage)? {
             return Ok((layer, StepOutcome::Cached));
         }
         let view = self.view(layers)?;

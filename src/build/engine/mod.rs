@@ -12,7 +12,7 @@ mod growth;
 mod run;
 mod snapshots;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ use super::assemble::{Image, assemble};
 use super::cache::{self, Preimage};
 use super::context::Context;
 use super::layer::Layer;
-use super::plan::{Base, Plan, Stage, StartingPoint, Step, Work};
+use super::plan::{Base, Plan, Remote, Stage, StartingPoint, Step, Work};
 use super::slots::Slots;
 use growth::LayerFile;
 
@@ -53,6 +53,27 @@ pub trait Bases: Send + Sync {
         layer: &Layer,
         copy: File,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Gets what `ADD` names by URL.
+pub trait Remotes: Send + Sync {
+    /// Brings `remote` to a directory of this machine. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Whatever getting it gives, and content that is not what its checksum says.
+    fn fetch(&self, remote: &Remote) -> Result<Fetched, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Something that was got from elsewhere, as files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The directory that it is in: for a file, alone there; for a repository, its files.
+    pub root: PathBuf,
+    /// The file's name in there; `None` for a repository.
+    pub file: Option<String>,
+    /// What it is, for the cache's key: the content's digest, the commit.
+    pub identity: String,
 }
 
 /// Is told of the final image's layers as they come into being.
@@ -76,10 +97,10 @@ pub struct Engine<'a> {
     pub bases: &'a dyn Bases,
     /// Who wants to know of sealed layers.
     pub observer: &'a dyn Observer,
-    /// What `COPY` copies from; `None` when there is no context.
-    pub context: Option<Context>,
-    /// Whether recorded results are left unused.
-    pub no_cache: bool,
+    /// Where files that `ADD` names by URL come from.
+    pub remotes: &'a dyn Remotes,
+    /// The build contexts, in the order of [`Plan::contexts`].
+    pub contexts: Vec<Context>,
     /// How the worker is started.
     pub worker: WorkerOptions,
     /// Set from outside to stop the build.
@@ -113,7 +134,8 @@ impl Cancel {
 struct Build<'a> {
     engine: &'a Engine<'a>,
     plan: &'a Plan,
-    final_chain: Vec<usize>,
+    /// The stages whose layers are in an image.
+    final_stages: BTreeSet<usize>,
     finished: Mutex<Vec<Option<Finished>>>,
     changed: Condvar,
     slots: Slots,
@@ -131,18 +153,18 @@ enum Finished {
 }
 
 impl Engine<'_> {
-    /// Executes `plan` and returns the target's image. Blocks.
+    /// Executes `plan` and returns the targets' images, in their order. Blocks.
     ///
     /// # Errors
     ///
     /// The first error of a step; steps that run beside it are stopped. What was sealed before stays
     /// in the store and in the cache.
-    pub fn execute(&self, plan: &Plan) -> Result<Image, Error> {
+    pub fn execute(&self, plan: &Plan) -> Result<Vec<Image>, Error> {
         let slots = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let build = Build {
             engine: self,
             plan,
-            final_chain: plan.final_chain(),
+            final_stages: plan.targets.iter().flat_map(|target| plan.chain(*target)).collect(),
             finished: Mutex::new(vec![None; plan.stages.len()]),
             changed: Condvar::new(),
             slots: Slots::new(slots),
@@ -153,20 +175,22 @@ impl Engine<'_> {
         };
         build.run_stages()?;
         build.save_stat_cache()?;
-        let Some(Finished::Layers(layers)) = build.lock_finished()[plan.target].clone() else {
-            return Err(Error::Canceled);
-        };
-        let stage = &plan.stages[plan.target];
-        let items: Vec<_> = build
-            .final_chain
-            .iter()
-            .flat_map(|stage| plan.stages[*stage].history.iter().cloned())
-            .collect();
-        Ok(assemble(stage.config.clone(), &items, &layers, &now()))
+        plan.targets.iter().map(|target| build.image(*target)).collect()
     }
 }
 
 impl Build<'_> {
+    /// Assembles the image of the finished stage at `target`.
+    fn image(&self, target: usize) -> Result<Image, Error> {
+        let Some(Finished::Layers(layers)) = self.lock_finished()[target].clone() else {
+            return Err(Error::Canceled);
+        };
+        let chain = self.plan.chain(target);
+        let histories = chain.iter().flat_map(|stage| &self.plan.stages[*stage].history);
+        let items: Vec<_> = histories.cloned().collect();
+        Ok(assemble(self.plan.stages[target].config.clone(), &items, &layers, &now()))
+    }
+
     fn run_stages(&self) -> Result<(), Error> {
         if let [stage] = self.plan.stages.as_slice() {
             let result = self.run_stage(0, stage);
@@ -239,7 +263,7 @@ impl Build<'_> {
             StartingPoint::Image(image) => self.plan.bases[image].layers.clone(),
             StartingPoint::Stage(below) => self.wait_for(below)?,
         };
-        let is_final = self.final_chain.contains(&position);
+        let is_final = self.final_stages.contains(&position);
         for step in &stage.steps {
             if self.engine.cancel.is_requested() {
                 return Err(Error::Canceled);
@@ -276,8 +300,8 @@ impl Build<'_> {
     }
 
     /// Returns the recorded layer for `preimage`, unless the cache shall not be used.
-    fn cached(&self, preimage: &Preimage) -> Result<Option<Layer>, Error> {
-        if self.engine.no_cache {
+    fn cached(&self, stage: &Stage, preimage: &Preimage) -> Result<Option<Layer>, Error> {
+        if !stage.uses_cache {
             return Ok(None);
         }
         cache::look_up(self.engine.store, preimage)
@@ -295,7 +319,7 @@ impl Build<'_> {
 
     /// Returns whether the stage's layers are in the final image.
     fn is_final(&self, stage: &Stage) -> bool {
-        self.final_chain.iter().any(|at| std::ptr::eq(&raw const self.plan.stages[*at], stage))
+        self.final_stages.iter().any(|at| std::ptr::eq(&raw const self.plan.stages[*at], stage))
     }
 
     /// Makes a layer by letting `fill` write its tar, and keeps blob and path index in the store.
@@ -372,7 +396,7 @@ impl Build<'_> {
 
     /// One file a context: a build reads and writes only what concerns it.
     fn stat_cache_path(&self) -> PathBuf {
-        let root = self.engine.context.as_ref().map_or(PathBuf::new(), |c| c.root.clone());
+        let root = self.engine.contexts.first().map_or(PathBuf::new(), |c| c.root.clone());
         let name = Digest::of(root.as_os_str().as_encoded_bytes());
         self.engine.store.root().join("cache").join("stat").join(name.hex())
     }

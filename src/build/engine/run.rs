@@ -17,8 +17,6 @@ use crate::build::plan::{Network, Run, Stage, Step};
 
 /// How much of a failed step's last output goes into the error.
 const TAIL_BYTES: usize = 8 << 10;
-/// The host name in a step, as BuildKit has it.
-const HOSTNAME: &str = "buildkitsandbox";
 
 impl Build<'_> {
     pub(super) fn run(
@@ -36,7 +34,7 @@ impl Build<'_> {
             "network": match run.network { Network::Host => "host", Network::None => "none" },
         });
         let preimage = Self::preimage(definition, layers, &stage.platform, Vec::new());
-        if let Some(layer) = self.cached(&preimage)? {
+        if let Some(layer) = self.cached(stage, &preimage)? {
             return Ok((layer, StepOutcome::Cached));
         }
         let snapshots = self.snapshots(layers)?;
@@ -68,12 +66,12 @@ impl Build<'_> {
             env: run.env.iter().chain(&run.proxy_env).cloned().collect(),
             cwd: run.cwd.clone(),
             user: run.user.clone(),
-            hostname: HOSTNAME.to_owned(),
+            hostname: run.hostname.clone(),
             network: match run.network {
                 Network::Host => sandbox::Network::Host,
                 Network::None => sandbox::Network::None,
             },
-            files: run_files(),
+            files: run_files(&run.hostname),
         };
         let layer = self
             .execute(worker, step, request)
@@ -130,10 +128,10 @@ impl Build<'_> {
 }
 
 /// Returns the files that a step finds in `/etc` and that never become part of a layer.
-fn run_files() -> RunFiles {
+fn run_files(hostname: &str) -> RunFiles {
     // Without the host's file the step has no name service, which only matters if it asks for one.
     let resolv_conf = fs_err::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let hosts =
-        format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+        format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     RunFiles { resolv_conf, hosts }
 }

@@ -9,12 +9,12 @@ mod format;
 mod outline;
 mod ports;
 mod stage;
+mod step;
 mod walk;
 
 use std::collections::BTreeMap;
 
-use crate::dockerfile::{Dockerfile, Span};
-use crate::event::StepId;
+use crate::dockerfile::Dockerfile;
 use crate::image::{Descriptor, ImageConfig, Platform, Reference};
 
 use super::Error;
@@ -22,6 +22,10 @@ use super::assemble::HistoryItem;
 use super::layer::Layer;
 
 pub use outline::{BaseImage, Outline, StageBase};
+pub use step::{
+    Access, Copy, CopySource, Directory, MountedFile, Origin, Remote, Run, RunMount, Script,
+    Security, Step, Unpack, Work,
+};
 
 /// What the user chose beside the Dockerfile.
 #[derive(Debug, Clone)]
@@ -38,6 +42,8 @@ pub struct PlanOptions {
     pub labels: Vec<(String, String)>,
     /// `--network`.
     pub network: Network,
+    /// `--no-cache`.
+    pub no_cache: bool,
 }
 
 /// The network of `RUN` steps.
@@ -67,10 +73,22 @@ pub struct Base {
 pub struct Plan {
     /// All stages that the target needs, in the order of the file; a stage only needs earlier ones.
     pub stages: Vec<Stage>,
-    /// The position in `stages` of the stage that becomes the image: always the last.
-    pub target: usize,
+    /// The positions in `stages` of those that become images, one a platform, in the order asked for.
+    pub targets: Vec<usize>,
     /// The resolved images that stages start from or copy from.
     pub bases: Vec<Base>,
+    /// The build contexts that steps take files from, each once. The engine is given their
+    /// directories in the same order.
+    pub contexts: Vec<ContextName>,
+}
+
+/// Which build context.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ContextName {
+    /// The one that the command names.
+    Main,
+    /// That of `--build-context NAME=...`.
+    Named(String),
 }
 
 /// One stage.
@@ -88,6 +106,9 @@ pub struct Stage {
     pub history: Vec<HistoryItem>,
     /// What it is built for.
     pub platform: Platform,
+    /// Whether recorded results are used: not with `--no-cache`, nor where `--no-cache-filter` names
+    /// the stage.
+    pub uses_cache: bool,
 }
 
 /// What a stage starts from.
@@ -99,86 +120,6 @@ pub enum StartingPoint {
     Image(usize),
     /// The stage at this position of [`Plan::stages`].
     Stage(usize),
-}
-
-/// One step: an instruction that makes a layer.
-#[derive(Debug, Clone)]
-pub struct Step {
-    /// Its number.
-    pub id: StepId,
-    /// How it is shown, as in `[build 2/5] RUN make`.
-    pub name: String,
-    /// Where it stands.
-    pub span: Span,
-    /// What it does.
-    pub work: Work,
-}
-
-/// What a step does.
-#[derive(Debug, Clone)]
-pub enum Work {
-    /// `RUN`.
-    Run(Run),
-    /// `COPY` and `ADD`.
-    Copy(Copy),
-    /// `WORKDIR`: makes a directory.
-    Directory(Directory),
-}
-
-/// A `RUN` step, ready to execute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
-    /// Program and arguments.
-    pub args: Vec<String>,
-    /// The environment as `KEY=value`: that of the config and the arguments.
-    pub env: Vec<String>,
-    /// Proxy arguments that no `ARG` declares: given to the command, kept out of the key.
-    pub proxy_env: Vec<String>,
-    /// The directory it starts in.
-    pub cwd: String,
-    /// `USER`, empty for root.
-    pub user: String,
-    /// The network.
-    pub network: Network,
-}
-
-/// A `COPY` or `ADD` step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
-    /// `ADD` or `COPY`.
-    pub instruction: &'static str,
-    /// Where the sources are.
-    pub from: CopyFrom,
-    /// The source paths and patterns, expanded.
-    pub sources: Vec<String>,
-    /// The absolute destination; a trailing slash means a directory.
-    pub destination: String,
-    /// `--chown`, expanded.
-    pub chown: Option<String>,
-    /// `--chmod`, expanded.
-    pub chmod: Option<String>,
-    /// Whether local archives are extracted.
-    pub extract: bool,
-}
-
-/// Where a copy's sources are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CopyFrom {
-    /// In the build context.
-    Context,
-    /// In the stage at this position of [`Plan::stages`].
-    Stage(usize),
-    /// In the image at this position of [`Plan::bases`].
-    Image(usize),
-}
-
-/// A `WORKDIR` step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directory {
-    /// The absolute path.
-    pub path: String,
-    /// `USER`, who owns what is made; empty for root.
-    pub user: String,
 }
 
 impl Plan {
@@ -196,11 +137,12 @@ impl Plan {
         walk::plan(dockerfile, options, outline, bases)
     }
 
-    /// Returns the positions of the stages whose layers become the image's, the lowest first.
+    /// Returns the positions of the stages whose layers become those of the stage at `target`, the
+    /// lowest first.
     #[must_use]
-    pub fn final_chain(&self) -> Vec<usize> {
-        let mut chain = vec![self.target];
-        let mut current = self.target;
+    pub fn chain(&self, target: usize) -> Vec<usize> {
+        let mut chain = vec![target];
+        let mut current = target;
         while let StartingPoint::Stage(below) = self.stages[current].base {
             chain.push(below);
             current = below;
@@ -209,10 +151,10 @@ impl Plan {
         chain
     }
 
-    /// Returns the base image that the final image starts from.
+    /// Returns the base image that the image of the stage at `target` starts from.
     #[must_use]
-    pub fn final_base(&self) -> Option<&Base> {
-        match self.stages[*self.final_chain().first()?].base {
+    pub fn base_of(&self, target: usize) -> Option<&Base> {
+        match self.stages[*self.chain(target).first()?].base {
             StartingPoint::Image(image) => self.bases.get(image),
             StartingPoint::Scratch | StartingPoint::Stage(_) => None,
         }

@@ -10,6 +10,7 @@ fn options() -> PlanOptions {
         build_platform: "linux/amd64".parse().expect("valid"),
         labels: Vec::new(),
         network: Network::Host,
+        no_cache: false,
     }
 }
 
@@ -50,7 +51,7 @@ fn refusal(text: &str) -> (String, String) {
 }
 
 fn history(plan: &Plan) -> Vec<&str> {
-    plan.stages[plan.target].history.iter().map(|item| item.created_by.as_str()).collect()
+    plan.stages[plan.targets[0]].history.iter().map(|item| item.created_by.as_str()).collect()
 }
 
 fn runs(plan: &Plan) -> Vec<&Run> {
@@ -148,7 +149,7 @@ fn entrypoint_clears_only_an_inherited_cmd() {
     let inherited = RuntimeConfig { cmd: Some(vec!["sh".to_owned()]), ..RuntimeConfig::default() };
     let cmd = |text: &str| {
         let plan = plan_with(text, &options(), &inherited).expect("valid");
-        plan.stages[plan.target].config.config.cmd.clone()
+        plan.stages[plan.targets[0]].config.config.cmd.clone()
     };
     assert_eq!(cmd("FROM base\nENTRYPOINT [\"x\"]\n"), None);
     let own = Some(vec!["y".to_owned()]);
@@ -176,12 +177,12 @@ fn only_needed_stages_are_planned() {
     let images: Vec<String> = plan.bases.iter().map(|base| base.reference.familiar()).collect();
     assert_eq!(images.len(), 2);
     assert!(images.contains(&"a:latest".to_owned()) && images.contains(&"img:1".to_owned()));
-    let from: Vec<CopyFrom> = plan.stages[1]
+    let from: Vec<Origin> = plan.stages[1]
         .steps
         .iter()
         .filter_map(|step| if let Work::Copy(copy) = &step.work { Some(copy.from) } else { None })
         .collect();
-    assert!(matches!(from[..], [CopyFrom::Stage(0), CopyFrom::Image(_)]));
+    assert!(matches!(from[..], [Origin::Stage(0), Origin::Image(_)]));
 }
 
 #[test]
@@ -197,7 +198,7 @@ fn an_image_that_resembles_a_stage_is_noted() {
 fn a_stage_inherits_the_stage_it_starts_from() {
     let text = "FROM base AS a\nARG X=1\nENV Y=2\nRUN one\nFROM a AS b\nRUN two\n";
     let plan = plan(text);
-    assert_eq!(plan.final_chain(), [0, 1]);
+    assert_eq!(plan.chain(plan.targets[0]), [0, 1]);
     assert!(runs(&plan)[1].env.contains(&"X=1".to_owned()));
     assert!(runs(&plan)[1].env.contains(&"Y=2".to_owned()));
     assert_eq!(history(&plan), ["RUN |1 X=1 /bin/sh -c two # buildkit"]);

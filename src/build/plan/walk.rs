@@ -13,8 +13,12 @@ use super::outline::{Outline, StageBase, platform_arg};
 use super::ports::{is_signal, ports};
 use super::stage::{State, destination, join};
 use super::{
-    Base, Copy, CopyFrom, Directory, Error, Network, Plan, PlanOptions, Run, Stage, Step, Work,
+    Base, ContextName, Copy, CopySource, Directory, Error, Network, Origin, Plan, PlanOptions, Run,
+    Security, Stage, Step, Unpack, Work,
 };
+
+/// The host name in a step, as BuildKit has it.
+const HOSTNAME: &str = "buildkitsandbox";
 
 /// Walks all needed stages.
 pub(super) fn plan(
@@ -23,7 +27,9 @@ pub(super) fn plan(
     outline: &Outline,
     bases: Vec<Base>,
 ) -> Result<Plan, Error> {
-    let mut walk = Walk { dockerfile, options, outline: outline.clone(), bases: &bases };
+    let outline_copy = outline.clone();
+    let mut walk =
+        Walk { dockerfile, options, outline: outline_copy, bases: &bases, contexts: Vec::new() };
     let mut states: Vec<State> = Vec::new();
     for (position, (&number, &start)) in outline.stages.iter().zip(&outline.starts).enumerate() {
         let mut state = walk.start(number, start, &states)?;
@@ -37,9 +43,10 @@ pub(super) fn plan(
         }
         states.push(state);
     }
-    let stages = number_steps(dockerfile, outline, states);
-    let target = stages.len() - 1;
-    Ok(Plan { stages, target, bases })
+    let contexts = walk.contexts;
+    let stages = number_steps(dockerfile, outline, states, options.no_cache);
+    let targets = vec![stages.len() - 1];
+    Ok(Plan { stages, targets, bases, contexts })
 }
 
 struct Walk<'a> {
@@ -47,6 +54,7 @@ struct Walk<'a> {
     options: &'a PlanOptions,
     outline: Outline,
     bases: &'a [Base],
+    contexts: Vec<ContextName>,
 }
 
 impl Walk<'_> {
@@ -134,6 +142,14 @@ impl Walk<'_> {
         }
     }
 
+    /// Returns the position of a context, which is noted as needed.
+    fn context(&mut self, name: &ContextName) -> usize {
+        self.contexts.iter().position(|other| other == name).unwrap_or_else(|| {
+            self.contexts.push(name.clone());
+            self.contexts.len() - 1
+        })
+    }
+
     /// `ARG`: pairs are evaluated one after another, each seeing the ones before.
     fn arg(&self, state: &mut State, pairs: &[ArgPair]) -> Result<(), Error> {
         let mut shown = Vec::new();
@@ -213,6 +229,11 @@ impl Walk<'_> {
             cwd: state.working_directory(),
             user: state.config.config.user.clone(),
             network,
+            security: Security::Sandbox,
+            mounts: Vec::new(),
+            script: None,
+            hostname: HOSTNAME.to_owned(),
+            hosts: Vec::new(),
         });
         state.step(instruction.span, instruction.original.clone(), created_by, work);
         Ok(())
@@ -231,16 +252,16 @@ impl Walk<'_> {
             return Err(Error::not_yet(&format!("`COPY --{name}`"), span));
         }
         let from = match &copy.from {
-            None => CopyFrom::Context,
+            None => Origin::Context(self.context(&ContextName::Main)),
             Some(word) => {
                 let found =
                     self.outline.copy_source(self.dockerfile, self.options, number, word)?;
                 match found {
                     StageBase::Stage(other) => {
                         let stage = &self.dockerfile.stages[number];
-                        CopyFrom::Stage(self.position(other, stage)?)
+                        Origin::Stage(self.position(other, stage)?)
                     }
-                    StageBase::Image(image) => CopyFrom::Image(image),
+                    StageBase::Image(image) => Origin::Image(image),
                     StageBase::Scratch => {
                         return Err(Error::refused("`scratch` has no files", word.span));
                     }
@@ -254,13 +275,17 @@ impl Walk<'_> {
             destination: &copy.destination,
             chown: copy.chown.as_ref(),
             chmod: copy.chmod.as_ref(),
-            extract: false,
+            unpack: Unpack::Never,
         };
         what.plan(state, instruction)
     }
 
-    #[expect(clippy::unused_self, reason = "every instruction is handled alike")]
-    fn add(&self, state: &mut State, instruction: &Instruction, add: &Add) -> Result<(), Error> {
+    fn add(
+        &mut self,
+        state: &mut State,
+        instruction: &Instruction,
+        add: &Add,
+    ) -> Result<(), Error> {
         for name in ["checksum", "keep-git-dir", "exclude"] {
             if let Some(flag) = instruction.flag(name) {
                 return Err(Error::not_yet(&format!("`ADD --{name}`"), flag.span));
@@ -268,12 +293,16 @@ impl Walk<'_> {
         }
         let what = Transfer {
             name: "ADD",
-            from: CopyFrom::Context,
+            from: Origin::Context(self.context(&ContextName::Main)),
             sources: &add.sources,
             destination: &add.destination,
             chown: add.chown.as_ref(),
             chmod: add.chmod.as_ref(),
-            extract: add.unpack != Some(false),
+            unpack: match add.unpack {
+                None => Unpack::Local,
+                Some(true) => Unpack::Always,
+                Some(false) => Unpack::Never,
+            },
         };
         what.plan(state, instruction)
     }
@@ -282,12 +311,12 @@ impl Walk<'_> {
 /// What `COPY` and `ADD` have in common.
 struct Transfer<'a> {
     name: &'static str,
-    from: CopyFrom,
+    from: Origin,
     sources: &'a [Source],
     destination: &'a Word,
     chown: Option<&'a Word>,
     chmod: Option<&'a Word>,
-    extract: bool,
+    unpack: Unpack,
 }
 
 impl Transfer<'_> {
@@ -326,11 +355,14 @@ impl Transfer<'_> {
         let work = Work::Copy(Copy {
             instruction: self.name,
             from: self.from,
-            sources,
+            sources: sources.into_iter().map(CopySource::Path).collect(),
             destination: destination(&state.working_directory(), &target),
             chown,
             chmod,
-            extract: self.extract,
+            link: false,
+            parents: false,
+            exclude: Vec::new(),
+            unpack: self.unpack,
         });
         state.step(instruction.span, instruction.original.clone(), created_by, work);
         Ok(())
@@ -480,7 +512,12 @@ fn workdir(state: &mut State, instruction: &Instruction, word: &Word) -> Result<
 
 /// Gives steps their numbers and names: `[build 2/5] RUN make`, where `FROM` is the first of each
 /// stage, and the stage's name is left out when there is only one.
-fn number_steps(dockerfile: &Dockerfile, outline: &Outline, states: Vec<State>) -> Vec<Stage> {
+fn number_steps(
+    dockerfile: &Dockerfile,
+    outline: &Outline,
+    states: Vec<State>,
+    no_cache: bool,
+) -> Vec<Stage> {
     let is_alone = dockerfile.stages.len() == 1;
     let mut next = 0;
     let mut stages = Vec::new();
@@ -506,6 +543,7 @@ fn number_steps(dockerfile: &Dockerfile, outline: &Outline, states: Vec<State>) 
             config: state.config,
             history: state.history,
             platform: state.platform,
+            uses_cache: !no_cache,
         });
     }
     stages

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use crate::build;
 use crate::dockerfile::{Patterns, Span};
 
-use super::build::{DockerfileSource, PlanError};
-use super::{Error, Kind, Snippet};
+use crate::operations::{Error, Kind, Snippet};
+
+use super::plan::PlanError;
+use super::request::DockerfileSource;
 
 /// Largest Dockerfile that is read.
 const MAX_DOCKERFILE_BYTES: u64 = 4 << 20;

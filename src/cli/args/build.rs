@@ -1,0 +1,75 @@
+//! Flags of `build` and `build-push`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// When to ask the registry for a base image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PullWhen {
+    /// Always ask whether the tag has moved
+    #[value(alias = "true")]
+    Always,
+    /// Ask only for what the store lacks
+    #[value(alias = "false")]
+    Missing,
+    /// Never ask
+    Never,
+}
+
+/// Flags of `build` and `build-push`.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Build context, a directory
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) context: PathBuf,
+    /// Name the image, with the tag latest unless one is given (repeatable)
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub(crate) tags: Vec<String>,
+    /// Read this Dockerfile, - for standard input [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Set a build argument, from the environment if it has no value (repeatable)
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) build_arg: Vec<String>,
+    /// Stop at this stage
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Build for this platform [default: this machine's]
+    #[arg(
+        long,
+        value_name = "OS/ARCH[/VARIANT]",
+        env = "DOCKER_DEFAULT_PLATFORM",
+        hide_env_values = true
+    )]
+    pub(crate) platform: Option<String>,
+    /// Add a label to the image (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Run every step, though its result is in the cache
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Ask the registry for base images always (--pull alone), if missing, or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "missing",
+        default_missing_value = "always",
+        hide_possible_values = true
+    )]
+    pub(crate) pull: PullWhen,
+    /// Give RUN steps this network: default (the host's), host or none
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub(crate) network: String,
+    /// Write the image id to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write names and digests to this file as JSON, with buildx's keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Push as well, as build-push does
+    #[arg(long)]
+    pub(crate) push: bool,
+}

@@ -1,0 +1,78 @@
+//! `build` and `build-push`: a Dockerfile to an image, its layers published while it is built.
+
+mod job;
+mod plan;
+mod publishing;
+mod request;
+mod sources;
+
+use std::sync::Arc;
+
+use crate::build::Cancel;
+
+use super::session::blocking;
+use super::{Error, Kind, Session};
+use job::Job;
+use publishing::Publishing;
+use sources::Sources;
+
+pub use request::{BuildReport, BuildRequest, DockerfileSource};
+
+/// Builds, names and, when asked, publishes an image.
+///
+/// # Errors
+///
+/// The Dockerfile's faults with their place, a failed step with its output, whatever registry and
+/// store say. A failed build moves no name, here or in a registry.
+pub async fn build(
+    session: &Session,
+    request: BuildRequest,
+    interrupt: &Interrupt,
+) -> Result<BuildReport, Error> {
+    if request.push && request.names.is_empty() {
+        return Err(Error::new(Kind::User, "nothing to push to: the image has no name")
+            .hint("name it with `-t registry/repository:tag`"));
+    }
+    let sources = {
+        let request = request.clone();
+        blocking(move || Sources::read(&request.context, &request.dockerfile)).await?
+    };
+    let sources = Arc::new(sources);
+    let plan = plan::plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
+    let plan = Arc::new(plan);
+    let mut publishing = request.push.then(|| Publishing::start(session, &request.names, &plan));
+    let job = Job { session, request: &request, sources: &sources, plan: &plan };
+    let image = match job.execute_or_fail_to_publish(publishing.as_mut(), interrupt).await {
+        Ok(image) => image,
+        Err(error) => {
+            // Uploads of a failed build have no further use. Sessions of layers that were still
+            // growing are cancelled; what else was sent, the registry keeps until its own clean-up,
+            // and no tag names it.
+            if let Some(publishing) = publishing {
+                publishing.abort().await;
+            }
+            return Err(error);
+        }
+    };
+    tokio::select! {
+        report = job.finish(image, publishing) => report,
+        () = interrupt.requested.notified() => {
+            Err(Error::new(Kind::Interrupted, "interrupted while publishing"))
+        }
+    }
+}
+
+/// Stops a build from outside: running commands are killed, uploads broken off, no tag moves.
+#[derive(Debug, Default)]
+pub struct Interrupt {
+    engine: Arc<Cancel>,
+    requested: tokio::sync::Notify,
+}
+
+impl Interrupt {
+    /// Asks the build to stop. It cleans up and returns [`Kind::Interrupted`].
+    pub fn request(&self) {
+        self.engine.cancel();
+        self.requested.notify_one();
+    }
+}

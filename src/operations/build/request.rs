@@ -1,0 +1,60 @@
+//! What a build is asked for, and what it answers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::build::Network;
+use crate::image::{Descriptor, Platform, Reference};
+use crate::operations::PullPolicy;
+use crate::operations::publish::Traffic;
+
+/// What to build, and what to do with the result.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The build context: a directory.
+    pub context: PathBuf,
+    /// Where the Dockerfile is.
+    pub dockerfile: DockerfileSource,
+    /// Names of the result.
+    pub names: Vec<Reference>,
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--target`.
+    pub target: Option<String>,
+    /// `--platform`.
+    pub platform: Platform,
+    /// `--label`.
+    pub labels: Vec<(String, String)>,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// `--pull`.
+    pub pull: PullPolicy,
+    /// `--network`.
+    pub network: Network,
+    /// Whether the result is pushed to all names.
+    pub push: bool,
+}
+
+/// Where a Dockerfile comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// `Dockerfile` in the context.
+    Default,
+    /// This file.
+    File(PathBuf),
+    /// This text, which came through standard input.
+    Text(String),
+}
+
+/// What a build made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildReport {
+    /// The image's manifest.
+    pub manifest: Descriptor,
+    /// The image's config, whose digest is the image id.
+    pub config: Descriptor,
+    /// The names that it has now.
+    pub names: Vec<Reference>,
+    /// What was published; `None` without a push.
+    pub traffic: Option<Traffic>,
+}
