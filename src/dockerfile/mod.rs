@@ -11,6 +11,7 @@ mod ast;
 mod error;
 mod expand;
 mod flags;
+mod git;
 mod healthcheck;
 mod heredoc;
 mod ignore;
@@ -35,6 +36,7 @@ pub use error::{Error, ErrorKind};
 pub use expand::{
     ExpandError, Expanded, expand_heredoc, expand_word, expand_word_noting, expand_words,
 };
+pub use git::{GitReference, GitTimes, GitTransport, InvalidGitReference};
 pub use ignore::{Filter, IgnoreError, Patterns, Reason, State, Verdict};
 pub use lint::{Rule, Warning};
 pub use mount::{Mount, MountField, MountKind, MountSpec, Sharing};
