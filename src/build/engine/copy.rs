@@ -8,15 +8,14 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::dockerfile::{self, Reason, Verdict};
+use crate::dockerfile::{self, Reason};
 use crate::event::StepOutcome;
-use crate::image::{ChainId, DiffId, Digest};
-use crate::layer::{
-    Compression, CopyError, CopyRequest, Ignore, Selection, SourceTree, View, select,
-};
+use crate::image::Digest;
+use crate::layer::{Compression, CopyError, CopyRequest, Selection, View};
 use crate::sandbox::CopyFromRequest;
 
 use super::Build;
+use super::content::{chain_digest, select_in};
 use crate::build::Error;
 use crate::build::cache;
 use crate::build::context::Context;
@@ -34,7 +33,7 @@ impl Build<'_> {
     ) -> Result<(Layer, StepOutcome), Error> {
         let done = match copy.from {
             Origin::Context(position) => {
-                self.copy_context(stage, step, copy, layers, self.engine.contexts.get(position))
+                self.copy_context(stage, step, copy, layers, self.context(position)?)
             }
             Origin::Stage(position) => {
                 let source = self.wait_for(position)?;
@@ -58,21 +57,10 @@ impl Build<'_> {
         step: &Step,
         copy: &Copy,
         layers: &[Layer],
-        context: Option<&Context>,
+        context: &Context,
     ) -> Result<(Layer, StepOutcome), Error> {
-        let Some(context) = context else {
-            let message = format!("`{}` needs a build context", copy.instruction);
-            return Err(Error::Refused { message, span: None, hint: None });
-        };
-        let filter = context.ignored.filter();
-        let ignored = |path: &Path, is_directory: bool| match filter.verdict(path, is_directory) {
-            Verdict::Keep => Ignore::Keep,
-            Verdict::Skip => Ignore::Skip,
-            Verdict::SkipTree => Ignore::SkipTree,
-        };
-        let tree = SourceTree { root: &context.root, ignored: Some(&ignored) };
         let mut request = request(copy)?;
-        let selection = select(&tree, &request)?;
+        let selection = select_in(context, &request)?;
         let definition = definition(copy);
         // Recorded along with each layer that this instruction made on these layers: where it is
         // missing there is nothing to find, and nothing to know before the layer is made.
@@ -128,10 +116,8 @@ impl Build<'_> {
         layers: &[Layer],
         source: &[Layer],
     ) -> Result<(Layer, StepOutcome), Error> {
-        let diff_ids: Vec<DiffId> = source.iter().map(|layer| layer.diff_id.clone()).collect();
-        let chain = ChainId::of(&diff_ids).map(|chain| chain.0);
         let definition = definition(copy);
-        let inputs = chain.into_iter().collect();
+        let inputs = vec![chain_digest(source)];
         let by_layers = Self::preimage(definition.clone(), layers, &stage.platform, inputs);
         if let Some(layer) = self.cached(stage, &by_layers)? {
             return Ok((layer, StepOutcome::Cached));
@@ -155,7 +141,7 @@ impl Build<'_> {
         Ok((layer, StepOutcome::Done))
     }
 
-    fn copy_from_request(
+    pub(super) fn copy_from_request(
         &self,
         copy: CopyRequest,
         layers: &[Layer],

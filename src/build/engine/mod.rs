@@ -6,6 +6,7 @@
 //! handed to the [`Observer`] the moment it is sealed, so that it can be uploaded while later steps
 //! run; what `COPY` takes from the context can be followed while it is being sealed. Base layers are fetched and unpacked only when a step needs their files.
 
+mod content;
 mod copy;
 mod directory;
 mod growth;
