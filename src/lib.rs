@@ -22,7 +22,8 @@
 //! | --- | --- |
 //! | [`image`] | OCI data types and their text forms; raw bytes kept beside the parsed view |
 //! | [`event`] | how work tells what it is doing |
-//! | [`dockerfile`] | text in, typed instructions with source spans out; expansion, ignore patterns |
+//! | [`ignore`] | patterns of paths: `.dockerignore`, `--exclude`, `--parents` |
+//! | [`dockerfile`] | text in, typed instructions with source spans out; expansion, lint rules |
 //! | [`blob`] | re-openable sources, readers and writers that hash |
 //! | [`credentials`] | find, store and erase registry secrets |
 //! | [`layer`] | directory tree to tar and back, compression, path indexes, `COPY` |
@@ -69,6 +70,7 @@ pub mod cli;
 pub mod credentials;
 pub mod dockerfile;
 pub mod event;
+pub mod ignore;
 pub mod image;
 pub mod layer;
 pub mod operations;

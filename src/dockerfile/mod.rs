@@ -1,8 +1,8 @@
 //! Reads Dockerfiles: text in, typed instructions with source spans, warnings and errors out.
 //!
-//! Word expansion ([`expand_word`]), ignore patterns ([`Patterns`]), stage names and lint rules live
-//! here too. Nothing here opens a file, asks the network, the clock or the environment, or decides
-//! what an instruction does to an image: the `build` room does that.
+//! Word expansion ([`expand_word`]), stage names and lint rules live here too. Nothing here opens a
+//! file, asks the network, the clock or the environment, or decides what an instruction does to an
+//! image: the `build` room does that.
 //!
 //! Main types: [`Dockerfile`], [`Stage`], [`Instruction`], [`Span`], [`Error`], [`Warning`].
 //! Implements the Dockerfile reference as BuildKit's frontend (1.26) behaves.
@@ -14,7 +14,6 @@ mod flags;
 mod git;
 mod healthcheck;
 mod heredoc;
-mod ignore;
 mod json;
 mod kinds;
 mod lines;
@@ -28,6 +27,7 @@ mod suggest;
 #[cfg(test)]
 mod corpus;
 
+pub use crate::ignore::{Filter, IgnoreError, Patterns, Reason, State, Verdict};
 pub use ast::{
     Add, ArgPair, Command, Copy, Directives, Dockerfile, Flag, Healthcheck, Heredoc, Instruction,
     InstructionKind, Onbuild, Pair, Run, RunNetwork, RunScript, RunSecurity, Source, Stage,
@@ -37,7 +37,6 @@ pub use expand::{
     ExpandError, Expanded, expand_heredoc, expand_word, expand_word_noting, expand_words,
 };
 pub use git::{GitReference, GitTimes, GitTransport, InvalidGitReference};
-pub use ignore::{Filter, IgnoreError, Patterns, Reason, State, Verdict};
 pub use lint::{Rule, Warning};
 pub use mount::{Mount, MountField, MountKind, MountSpec, Sharing};
 pub use names::{InvalidStageName, StageName, find_base, find_stage};

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use crate::dockerfile::{Patterns, Verdict};
+use crate::ignore::{Patterns, Verdict};
 
 fn is_excluded(patterns: &str, path: &str) -> bool {
     let patterns = Patterns::parse(patterns).unwrap();

@@ -5,7 +5,7 @@ use std::str::Chars;
 
 use regex::Regex;
 
-use crate::dockerfile::ignore::IgnoreError;
+use crate::ignore::IgnoreError;
 
 /// A pattern, ready to match.
 #[derive(Debug, Clone)]

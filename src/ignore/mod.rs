@@ -1,4 +1,5 @@
-//! `.dockerignore`: which paths of a build context exist for `COPY` and `ADD`.
+//! Patterns of paths: what `.dockerignore` leaves out of a build context, `--exclude` out of a copy,
+//! and `--parents` takes. Pure: nothing here looks at files.
 //!
 //! The rules are moby/patternmatcher's, in the way BuildKit asks it ("matches using parent
 //! results"): the last pattern that matches wins, `!` brings back, and a pattern that matches a
@@ -9,7 +10,7 @@ mod pattern;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::dockerfile::ignore::pattern::Pattern;
+use crate::ignore::pattern::Pattern;
 
 /// Why a `.dockerignore` was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +26,7 @@ pub struct IgnoreError {
 ///
 /// ```
 /// use std::path::Path;
-/// use rpub::dockerfile::{Patterns, Verdict};
+/// use rpub::ignore::{Patterns, Verdict};
 /// let patterns = Patterns::parse("*.log\n!keep.log\n").unwrap();
 /// assert_eq!(patterns.verdict(Path::new("a.log"), false), Verdict::SkipTree);
 /// assert_eq!(patterns.verdict(Path::new("keep.log"), false), Verdict::Keep);
@@ -83,6 +84,13 @@ impl Patterns {
         let patterns = list.into_iter().zip(1..);
         let patterns = patterns.filter_map(|(text, line)| Pattern::parse(text, line).transpose());
         Ok(Self { patterns: patterns.collect::<Result<_, _>>()? })
+    }
+
+    /// Whether a pattern could match something below the directory `path`; errs on the side of yes.
+    #[must_use]
+    pub fn may_match_below(&self, path: &Path) -> bool {
+        let text = path.to_string_lossy();
+        self.patterns.iter().any(|pattern| !pattern.includes && pattern.may_match_below(&text))
     }
 
     /// Whether there is no pattern.
