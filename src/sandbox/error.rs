@@ -59,6 +59,12 @@ pub enum Error {
         /// The source as written.
         pattern: String,
     },
+    /// The source of a mount does not exist.
+    #[error("\"{path}\": not found")]
+    MountSourceNotFound {
+        /// The source as written.
+        path: String,
+    },
     /// A request failed inside the worker.
     #[error("failed to {what}: {reason}")]
     Failed {
@@ -162,6 +168,7 @@ impl From<Failure> for Error {
             Failure::UnknownGroup(name) => Self::UnknownGroup { name },
             Failure::Corrupt { what, reason } => Self::Corrupt { what, reason },
             Failure::CopySourceNotFound(pattern) => Self::CopySourceNotFound { pattern },
+            Failure::MountSourceNotFound(path) => Self::MountSourceNotFound { path },
             Failure::Failed { what, reason } => Self::Failed { what, reason },
         }
     }

@@ -12,13 +12,16 @@
 
 mod error;
 mod filer;
+mod handover;
 mod id_map;
 mod mounts;
 mod protocol;
+mod request;
 mod runner;
 mod seccomp;
 mod stack;
 mod step;
+mod streams;
 mod stubs;
 mod sys;
 mod user;
@@ -26,10 +29,13 @@ mod wire;
 mod worker;
 
 pub use error::{Error, Isolation};
-pub use protocol::{
-    CopyFromRequest, Exit, Network, RunFiles, RunRequest, SealRequest, UnpackRequest,
+pub use handover::{Handover, Passed};
+pub use protocol::{CopyFromRequest, Exit, SealRequest, UnpackRequest};
+pub use request::{
+    ChangeSet, FileOwner, Limit, LimitedResource, MountAccess, MountSource, Network, RunFiles,
+    RunRequest, SecretPart, SecretVariable, Security, StepMount,
 };
-pub use worker::{Canceller, Running, Worker, WorkerOptions};
+pub use worker::{Canceller, Running, StepIo, Worker, WorkerOptions};
 
 use std::process::ExitCode;
 

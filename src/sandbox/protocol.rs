@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::image::{DiffId, Digest};
 use crate::layer::{Compression, CopyRequest, SealedLayer};
 
+use super::request::RunRequest;
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -38,26 +40,6 @@ impl Exit {
     }
 }
 
-/// What network a command sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Network {
-    /// The host's.
-    #[default]
-    Host,
-    /// A loopback interface and nothing else.
-    None,
-}
-
-/// Contents of the files that a container gets from outside. They never become part of a layer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunFiles {
-    /// `/etc/resolv.conf`.
-    pub resolv_conf: String,
-    /// `/etc/hosts`.
-    pub hosts: String,
-}
-
 /// Unpacks one layer into a snapshot. Descriptor: the compressed bytes, a file or a pipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnpackRequest {
@@ -69,34 +51,6 @@ pub struct UnpackRequest {
     pub target: PathBuf,
     /// Where the layer's path index goes.
     pub index: PathBuf,
-}
-
-/// Runs one command on a stack of snapshots. Descriptor: where its output and errors go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunRequest {
-    /// Snapshot directories, bottom first. May be empty (`FROM scratch`).
-    pub layers: Vec<PathBuf>,
-    /// Path index files of the same layers, in the same order.
-    pub indexes: Vec<PathBuf>,
-    /// The directory that holds snapshots of this id mapping; fix-up layers are kept in it.
-    pub snapshots_directory: PathBuf,
-    /// A directory for this step alone, made if absent: gets `upper` (the change set) and private
-    /// things. [`super::Worker::remove`] it when the step is sealed or has failed.
-    pub step_directory: PathBuf,
-    /// The program and its arguments.
-    pub args: Vec<String>,
-    /// `NAME=value`, complete: nothing is inherited. `PATH` and `HOME` are added when absent.
-    pub env: Vec<String>,
-    /// The working directory, absolute; made when it is absent.
-    pub cwd: String,
-    /// `USER` as the Dockerfile has it; empty means root.
-    pub user: String,
-    /// The host name; `buildkitsandbox` is what BuildKit uses.
-    pub hostname: String,
-    /// The network.
-    pub network: Network,
-    /// Files provided from outside.
-    pub files: RunFiles,
 }
 
 /// Turns a change set into a layer and a snapshot. Descriptor: the file the compressed layer goes to.
@@ -139,7 +93,8 @@ pub struct CopyFromRequest {
 /// What the runner takes from the outer process after the start.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToRunner {
-    /// Start a step. Descriptor: its output. Answered when it has ended.
+    /// Start a step. Descriptors: those of [`super::StepIo`], in its order. Answered when it has
+    /// ended.
     Run {
         /// Names the request.
         id: u64,
@@ -235,6 +190,8 @@ pub(super) enum Failure {
     },
     /// See [`super::Error::CopySourceNotFound`].
     CopySourceNotFound(String),
+    /// See [`super::Error::MountSourceNotFound`].
+    MountSourceNotFound(String),
     /// See [`super::Error::Failed`].
     Failed {
         /// What was being done.

@@ -15,10 +15,9 @@ use rustix::process::{
 };
 use rustix::thread::set_thread_groups;
 
-use super::protocol::{
-    Answer, Attempt, Exit, Failure, Network, Reply, RunRequest, Start, ToRunner,
-};
-use super::step::{self, Report};
+use super::protocol::{Answer, Attempt, Exit, Failure, Reply, Start, ToRunner};
+use super::request::{Network, RunRequest};
+use super::step::{self, Descriptors, Report};
 use super::wire::{receive_message, send_message};
 use super::{filer, seccomp, sys};
 
@@ -60,7 +59,7 @@ fn prepare(stdin: OwnedFd) -> Result<(OwnedFd, OwnedFd), Failure> {
     std::mem::forget(stdin);
     drop(null);
     let number = std::os::fd::AsRawFd::as_raw_fd(&socket).cast_unsigned();
-    sys::close_all_but([number]).attempting(|| "close inherited descriptors".to_owned())?;
+    sys::close_all_but(vec![number]).attempting(|| "close inherited descriptors".to_owned())?;
     // What the worker makes has the modes it says, whatever the user's umask.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // Keys meant for the terminal's foreground group must not reach the worker.
@@ -112,6 +111,22 @@ fn start_filer(socket: &OwnedFd, filers_socket: &OwnedFd) -> Result<OwnedFd, Fai
         sys::exit_now(code)
     };
     pidfd_open(pid, PidfdFlags::empty()).attempting(|| "watch the filer".to_owned())
+}
+
+/// Sorts the descriptors that came with a request, in the order of [`super::StepIo`].
+fn descriptors_of(request: &RunRequest, received: Vec<OwnedFd>) -> Result<Descriptors, Failure> {
+    let mut received = received.into_iter();
+    let mut next = || {
+        received.next().ok_or_else(|| Failure::Failed {
+            what: "take a step".to_owned(),
+            reason: "a descriptor is missing".to_owned(),
+        })
+    };
+    Ok(Descriptors {
+        output: next()?,
+        secrets: request.has_secrets().then(&mut next).transpose()?,
+        handing: request.passes_out().then(&mut next).transpose()?,
+    })
 }
 
 /// A step that runs.
@@ -213,9 +228,8 @@ impl Runner {
     fn take(&mut self, message: ToRunner, descriptors: Vec<OwnedFd>) -> Result<(), Failure> {
         match message {
             ToRunner::Run { id, request } => {
-                let output = descriptors.into_iter().next();
-                let started =
-                    output.ok_or(Failure::Canceled).and_then(|output| self.start(request, &output));
+                let started = descriptors_of(&request, descriptors)
+                    .and_then(|descriptors| self.start(request, descriptors));
                 match started {
                     Ok(step) => drop(self.steps.insert(id, step)),
                     Err(failure) => self.reply(id, Err(failure))?,
@@ -232,7 +246,7 @@ impl Runner {
     }
 
     /// Clones pid 1 of a step.
-    fn start(&self, request: Box<RunRequest>, output: &OwnedFd) -> Result<Step, Failure> {
+    fn start(&self, request: Box<RunRequest>, descriptors: Descriptors) -> Result<Step, Failure> {
         step::make_directories(&request)?;
         let (report, reporting) =
             pipe_with(PipeFlags::CLOEXEC).attempting(|| "make a pipe".to_owned())?;
@@ -243,7 +257,7 @@ impl Runner {
         let child = sys::clone_process(STEP_NAMESPACES | network)
             .attempting(|| "start a step".to_owned())?;
         let Some(child) = child else {
-            step::main(&request, output.as_fd(), &reporting, &self.filter)
+            step::main(&request, descriptors, &reporting, &self.filter)
         };
         Ok(Step {
             request,

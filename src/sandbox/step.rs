@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -17,9 +17,15 @@ use rustix::thread::{
     set_thread_res_gid, set_thread_res_uid,
 };
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-use super::mounts;
-use super::protocol::{Attempt as _, Exit, Failure, Network, RunRequest};
+use super::handover::Handing;
+use super::mounts::{self, Outside, writable_directory};
+use super::protocol::{Attempt as _, Exit, Failure};
+use super::request::{
+    ChangeSet, MountAccess, MountSource, Network, RunRequest, Security, StepMount,
+};
+use super::streams::{Streams, limit};
 use super::stubs::{self, Stub};
 use super::sys;
 use super::user::{User, resolve_user};
@@ -39,34 +45,62 @@ pub(super) struct Report {
     pub(super) outcome: Result<Exit, Failure>,
 }
 
-/// Makes what a step needs on disk: `upper`, `work`, and the provided files.
+/// Makes what a step needs on disk: `upper`, `work`, and what its mounts need.
 pub(super) fn make_directories(request: &RunRequest) -> Result<(), Failure> {
     let step = &request.step_directory;
     let make = || -> std::io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(step)?;
-        for name in ["upper", "work"] {
-            fs_err::create_dir(step.join(name))?;
+        for name in ["empty", "shelf"] {
+            make_directory(&step.join(name))?;
         }
-        if request.layers.is_empty() {
-            fs_err::create_dir(step.join("empty"))?;
-        }
-        // The merged root shows the metadata of the upper directory.
         let upper = step.join("upper");
-        if let Some(top) = request.layers.last() {
-            let below = fs_err::metadata(top)?;
-            std::os::unix::fs::chown(&upper, Some(below.uid()), Some(below.gid()))?;
-            fs_err::set_permissions(&upper, below.permissions())?;
-        } else {
-            fs_err::set_permissions(&upper, std::fs::Permissions::from_mode(0o755))?;
+        if request.change_set == ChangeSet::New {
+            make_upper(&upper, &request.layers)?;
+        }
+        fs_err::create_dir(step.join(request.work_name()))?;
+        for (number, StepMount { source, .. }) in request.mounts.iter().enumerate() {
+            if let MountSource::Tree { layers, access: MountAccess::ReadWrite, .. } = source {
+                let own = writable_directory(step, number);
+                let _ = fs_err::remove_dir_all(&own);
+                fs_err::create_dir(&own)?;
+                make_upper(&own.join("upper"), layers)?;
+                fs_err::create_dir(own.join("work"))?;
+            }
         }
         Ok(())
     };
     make().attempting(|| format!("prepare the step directory `{}`", step.display()))
 }
 
+/// Makes a directory unless it is there.
+fn make_directory(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+}
+
+/// Makes an upper directory. The merged root shows its metadata, so it takes over what is below.
+fn make_upper(upper: &Path, layers: &[std::path::PathBuf]) -> std::io::Result<()> {
+    fs_err::create_dir(upper)?;
+    let Some(top) = layers.last() else {
+        return fs_err::set_permissions(upper, std::fs::Permissions::from_mode(0o755));
+    };
+    let below = fs_err::metadata(top)?;
+    std::os::unix::fs::chown(upper, Some(below.uid()), Some(below.gid()))?;
+    fs_err::set_permissions(upper, below.permissions())
+}
+
 /// Removes the step's mount points from its change set.
 pub(super) fn remove_stubs(step_directory: &Path, made: &[Stub]) {
     stubs::remove_stubs(&step_directory.join("upper"), made);
+}
+
+/// The worker's descriptors of one step.
+pub(super) struct Descriptors {
+    /// Where the command's output goes.
+    pub(super) output: OwnedFd,
+    /// The secrets' values.
+    pub(super) secrets: Option<OwnedFd>,
+    /// Takes what the step passes out.
+    pub(super) handing: Option<OwnedFd>,
 }
 
 /// Is pid 1 of a step, in a process just cloned into the step's namespaces.
@@ -76,12 +110,12 @@ pub(super) fn remove_stubs(step_directory: &Path, made: &[Stub]) {
 /// has to wait for.
 pub(super) fn main(
     request: &RunRequest,
-    output: BorrowedFd<'_>,
+    descriptors: Descriptors,
     reporting: &OwnedFd,
     filter: &[libc::sock_filter],
 ) -> ! {
     let mut stubs = Vec::new();
-    let outcome = run(request, output, reporting, filter, &mut stubs);
+    let outcome = run(request, descriptors, reporting, filter, &mut stubs);
     let mut line = serde_json::to_vec(&Report { stubs, outcome }).unwrap_or_default();
     line.push(b'\n');
     let mut rest = line.as_slice();
@@ -97,13 +131,39 @@ pub(super) fn main(
 
 fn run(
     request: &RunRequest,
-    output: BorrowedFd<'_>,
+    descriptors: Descriptors,
     reporting: &OwnedFd,
     filter: &[libc::sock_filter],
     stubs: &mut Vec<Stub>,
 ) -> Result<Exit, Failure> {
-    let kept = [output.as_raw_fd(), reporting.as_raw_fd()];
-    sys::close_all_but(kept.map(i32::cast_unsigned))
+    let Descriptors { output, secrets, handing } = descriptors;
+    let optional =
+        [&secrets, &handing].map(|descriptor| descriptor.as_ref().map(OwnedFd::as_raw_fd));
+    let mut kept = vec![output.as_raw_fd(), reporting.as_raw_fd()];
+    kept.extend(optional.into_iter().flatten());
+    isolate(request, reporting, kept)?;
+    let (secrets, handing) = (secrets.map(std::fs::File::from), handing.map(Handing::new));
+    let outside = Outside { secrets: secrets.as_ref(), handing: handing.as_ref() };
+    mounts::enter_root(request, &outside, stubs)?;
+    let read = |path: &str| fs_err::read(path).unwrap_or_default();
+    let [passwd, group] =
+        ["/etc/passwd", "/etc/group"].map(|path| String::from_utf8_lossy(&read(path)).into_owned());
+    let user = resolve_user(&request.user, &passwd, &group)?;
+    enter_directory(&request.cwd)?;
+    let env = complete_environment(request, &outside, &user.home)?;
+    let streams = Streams::new(request, &output, handing.as_ref(), &user)?;
+    drop((secrets, handing));
+    let pid = sys::fork().attempting(|| "start the command".to_owned())?;
+    let Some(pid) = pid else { become_command(request, &env, &user, &streams, filter) };
+    drop(env);
+    // The last holder of the output must be the command's.
+    drop((streams, output));
+    Ok(wait_for(pid))
+}
+
+/// Leaves the worker's descriptors, fate and names behind.
+fn isolate(request: &RunRequest, reporting: &OwnedFd, kept: Vec<i32>) -> Result<(), Failure> {
+    sys::close_all_but(kept.into_iter().map(i32::cast_unsigned).collect())
         .attempting(|| "close the worker's descriptors".to_owned())?;
     set_parent_process_death_signal(Some(Signal::KILL))
         .attempting(|| "ask to die with the parent".to_owned())?;
@@ -121,18 +181,7 @@ fn run(
     if request.network == Network::None {
         sys::bring_loopback_up().attempting(|| "bring the loopback interface up".to_owned())?;
     }
-    mounts::enter_root(request, stubs)?;
-    let read = |path: &str| fs_err::read(path).unwrap_or_default();
-    let [passwd, group] =
-        ["/etc/passwd", "/etc/group"].map(|path| String::from_utf8_lossy(&read(path)).into_owned());
-    let user = resolve_user(&request.user, &passwd, &group)?;
-    enter_directory(&request.cwd)?;
-    let env = complete_environment(&request.env, &user.home);
-    let pid = sys::fork().attempting(|| "start the command".to_owned())?;
-    let Some(pid) = pid else { become_command(request, &env, &user, output, filter) };
-    // The last holder of the output must be the command's.
-    let _ = sys::replace_with_null(output);
-    Ok(wait_for(pid))
+    Ok(())
 }
 
 /// Makes the working directory when it is absent, as BuildKit does: for root, mode 0755.
@@ -146,14 +195,32 @@ fn enter_directory(path: &str) -> Result<(), Failure> {
     rustix::process::chdir(path).attempting(what)
 }
 
-fn complete_environment(env: &[String], home: &str) -> Vec<String> {
-    let mut env = env.to_vec();
+/// The command's environment, zeroised because secrets may be in it.
+fn complete_environment(
+    request: &RunRequest,
+    outside: &Outside<'_>,
+    home: &str,
+) -> Result<Zeroizing<Vec<String>>, Failure> {
+    let mut env = Zeroizing::new(request.env.clone());
+    for secret in &request.secret_env {
+        let value = outside.secret(secret.part)?;
+        let text = std::str::from_utf8(&value).map_err(|_| Failure::Failed {
+            what: format!("set the variable `{}` to a secret", secret.name),
+            reason: "its value is not valid UTF-8".to_owned(),
+        })?;
+        let prefix = format!("{}=", secret.name);
+        env.retain(|entry| !entry.starts_with(&prefix));
+        let mut entry = String::with_capacity(prefix.len() + text.len());
+        entry.push_str(&prefix);
+        entry.push_str(text);
+        env.push(entry);
+    }
     for (name, value) in [("PATH", DEFAULT_PATH), ("HOME", home)] {
         if variable(&env, name).is_none() {
             env.push(format!("{name}={value}"));
         }
     }
-    env
+    Ok(env)
 }
 
 fn variable<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
@@ -191,14 +258,18 @@ fn become_command(
     request: &RunRequest,
     env: &[String],
     user: &User,
-    output: BorrowedFd<'_>,
+    streams: &Streams,
     filter: &[libc::sock_filter],
 ) -> ! {
-    let connected =
-        rustix::stdio::dup2_stdout(output).and_then(|()| rustix::stdio::dup2_stderr(output));
-    if connected.is_err() {
+    let _ = setsid();
+    if streams.connect().is_err() {
         sys::exit_now(125);
     }
+    limit(&request.limits);
+    let filter = match request.security {
+        Security::Sandbox => Some(filter),
+        Security::Insecure => None,
+    };
     let problem = match restrict(user, filter) {
         Ok(()) => execute(request, env),
         Err(error) => (125, format!("failed to restrict the command: {error}")),
@@ -208,8 +279,25 @@ fn become_command(
     sys::exit_now(code)
 }
 
-fn restrict(user: &User, filter: &[libc::sock_filter]) -> std::io::Result<()> {
-    let _ = setsid();
+/// Gives up capabilities and calls, unless there is no filter, and becomes the user.
+fn restrict(user: &User, filter: Option<&[libc::sock_filter]>) -> std::io::Result<()> {
+    if let Some(filter) = filter {
+        drop_capabilities()?;
+        // While there still is CAP_SYS_ADMIN, which stands in for no_new_privs.
+        sys::install_filter(filter)?;
+    }
+    let groups: Vec<Gid> = user.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+    set_thread_groups(&groups)?;
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    set_thread_res_gid(gid, gid, gid)?;
+    // Clears the effective and permitted capabilities of anybody but root; root's are cut to the
+    // bounding set by execve(2).
+    set_thread_res_uid(uid, uid, uid)?;
+    sys::restore_default_signals();
+    Ok(())
+}
+
+fn drop_capabilities() -> std::io::Result<()> {
     for number in 0..64 {
         let bit = 1 << number;
         if CAPABILITIES & bit != 0 {
@@ -222,16 +310,6 @@ fn restrict(user: &User, filter: &[libc::sock_filter]) -> std::io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    // While there still is CAP_SYS_ADMIN, which stands in for no_new_privs.
-    sys::install_filter(filter)?;
-    let groups: Vec<Gid> = user.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
-    set_thread_groups(&groups)?;
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    set_thread_res_gid(gid, gid, gid)?;
-    // Clears the effective and permitted capabilities of anybody but root; root's are cut to the
-    // bounding set by execve(2).
-    set_thread_res_uid(uid, uid, uid)?;
-    sys::restore_default_signals();
     Ok(())
 }
 

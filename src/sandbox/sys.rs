@@ -38,7 +38,7 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
 ///
 /// Only for a process that has just been started or cloned, and neither uses nor drops what else
 /// it inherited.
-pub(super) fn close_all_but<const N: usize>(mut kept: [u32; N]) -> io::Result<()> {
+pub(super) fn close_all_but(mut kept: Vec<u32>) -> io::Result<()> {
     kept.sort_unstable();
     let mut first = 3;
     for descriptor in kept {

@@ -16,9 +16,11 @@ pub(super) struct User {
 ///
 /// As docker does it: a number that is not in the files stands for itself, a name must be in them.
 /// Without a group, the user's own and those that list the user are taken; with one, only that.
+/// Nothing at all means root without further groups, whatever the files say.
 pub(super) fn resolve_user(text: &str, passwd: &str, group: &str) -> Result<User, Failure> {
     let (name, group_name) = match text.split_once(':') {
         Some((name, group)) => (name, Some(group).filter(|group| !group.is_empty())),
+        None if text.is_empty() => ("0", Some("0")),
         None => (text, None),
     };
     let name = if name.is_empty() { "0" } else { name };
@@ -32,10 +34,7 @@ pub(super) fn resolve_user(text: &str, passwd: &str, group: &str) -> Result<User
     });
     let (login, mut user) = match (entry, name.parse()) {
         (Some((login, user)), _) => (Some(login), user),
-        (None, Ok(uid)) => {
-            let home = if uid == 0 { "/root" } else { "/" };
-            (None, User { uid, gid: 0, groups: vec![], home: home.into() })
-        }
+        (None, Ok(uid)) => (None, User { uid, gid: 0, groups: vec![], home: "/".into() }),
         (None, Err(_)) => return Err(Failure::UnknownUser(name.to_owned())),
     };
     if let Some(group_name) = group_name {
@@ -76,12 +75,16 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\nwww:x:33:33::/var/www:/bin/sh\n";
-    const GROUP: &str = "root:x:0:\nwww:x:33:\nshadow:x:42:www,other\ntty:x:5:www\n";
+    const GROUP: &str =
+        "root:x:0:root\nwheel:x:10:root\nwww:x:33:\nshadow:x:42:www,other\ntty:x:5:www\n";
 
     #[test]
     fn names_and_numbers() {
         let table = [
             ("", (0, 0, vec![0], "/root")),
+            ("root", (0, 0, vec![0, 10], "/root")),
+            ("0", (0, 0, vec![0, 10], "/root")),
+            ("0:0", (0, 0, vec![0], "/root")),
             ("www", (33, 33, vec![33, 42, 5], "/var/www")),
             ("33", (33, 33, vec![33, 42, 5], "/var/www")),
             ("www:shadow", (33, 42, vec![42], "/var/www")),

@@ -19,9 +19,10 @@ use rustix::process::Pid;
 use super::error::Isolation;
 use super::id_map::{IdMap, obstacle};
 use super::protocol::{
-    Answer, CopyFromRequest, Exit, Reply, RunRequest, SealRequest, StackRequest, Start, ToFiler,
-    ToRunner, UnpackRequest, Work,
+    Answer, CopyFromRequest, Exit, Reply, SealRequest, StackRequest, Start, ToFiler, ToRunner,
+    UnpackRequest, Work,
 };
+use super::request::{MountSource, RunRequest};
 use super::wire::{receive_message, send_message};
 use super::{Error, Result, WORKER_NAME};
 use crate::image::Digest;
@@ -56,6 +57,23 @@ pub struct Worker {
     supervisor: Option<JoinHandle<()>>,
     /// Stacks that were prepared before: the steps of one stage share most of theirs.
     stacks: Mutex<HashMap<StackRequest, Vec<PathBuf>>>,
+}
+
+/// The descriptors of a step.
+#[derive(Debug)]
+pub struct StepIo {
+    /// Where its output and errors go.
+    pub output: OwnedFd,
+    /// The values of its secrets, one after another; there when the request has secrets.
+    pub secrets: Option<OwnedFd>,
+    /// The step's end of a [`super::Handover`]; there when the request has agents or a terminal.
+    pub handover: Option<OwnedFd>,
+}
+
+impl From<OwnedFd> for StepIo {
+    fn from(output: OwnedFd) -> Self {
+        Self { output, secrets: None, handover: None }
+    }
 }
 
 /// A step that runs.
@@ -142,25 +160,42 @@ impl Worker {
     }
 
     /// Runs a command and waits for its end. Afterwards `step_directory/upper` is its change set.
-    pub fn run(&self, request: RunRequest, output: OwnedFd) -> Result<Exit> {
-        let running = self.begin_run(request, &output)?;
+    pub fn run(&self, request: RunRequest, io: StepIo) -> Result<Exit> {
+        let running = self.begin_run(request, &io)?;
         // The output ends when the command's last process has closed it: we hold it no longer.
-        drop(output);
+        drop(io);
         running.wait()
     }
 
     /// Starts a command without waiting, so that it can be cancelled.
     ///
-    /// Who reads the other end of `output` sees its end only when the caller has closed it, too.
-    pub fn begin_run(&self, mut request: RunRequest, output: &OwnedFd) -> Result<Running> {
-        request.layers = self.stack(StackRequest {
-            layers: request.layers,
-            indexes: std::mem::take(&mut request.indexes),
-            snapshots_directory: request.snapshots_directory.clone(),
-        })?;
+    /// Who reads the other end of `io.output` sees its end only when the caller has closed it, too.
+    pub fn begin_run(&self, mut request: RunRequest, io: &StepIo) -> Result<Running> {
+        let directory = request.snapshots_directory.clone();
+        let stack = |layers: &mut Vec<PathBuf>, indexes: &mut Vec<PathBuf>| -> Result<()> {
+            let (layers_before, indexes) = (std::mem::take(layers), std::mem::take(indexes));
+            let snapshots_directory = directory.clone();
+            *layers =
+                self.stack(StackRequest { layers: layers_before, indexes, snapshots_directory })?;
+            Ok(())
+        };
+        stack(&mut request.layers, &mut request.indexes)?;
+        for mount in &mut request.mounts {
+            if let MountSource::Tree { layers, indexes, .. } = &mut mount.source {
+                stack(layers, indexes)?;
+            }
+        }
+        if request.has_secrets() != io.secrets.is_some()
+            || request.passes_out() != io.handover.is_some()
+        {
+            return Err(unexpected());
+        }
         let (id, reply) = self.shared.expect_reply();
         let message = ToRunner::Run { id, request: Box::new(request) };
-        send(&self.shared.runner, &message, &[output.as_fd()]);
+        let optional = io.secrets.iter().chain(&io.handover);
+        let descriptors: Vec<_> =
+            [&io.output].into_iter().chain(optional).map(AsFd::as_fd).collect();
+        send(&self.shared.runner, &message, &descriptors);
         Ok(Running { reply, canceller: Canceller { shared: Arc::clone(&self.shared), id } })
     }
 
@@ -444,7 +479,7 @@ fn unexpected() -> Error {
     Error::Protocol(std::io::ErrorKind::InvalidData.into())
 }
 
-fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
+pub(super) fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(|error| Error::Protocol(error.into()))
 }

@@ -72,6 +72,7 @@ impl Build<'_> {
                 Network::None => sandbox::Network::None,
             },
             files: run_files(&run.hostname),
+            ..RunRequest::default()
         };
         let layer = self
             .execute(worker, step, request)
@@ -87,7 +88,7 @@ impl Build<'_> {
             .map_err(|source| Error::Io { what: "make a pipe", source: source.into() })?;
         let (exit, tail) = std::thread::scope(|scope| {
             let reader = scope.spawn(|| self.pass_output(step.id, reader));
-            let exit = worker.run(request, writer);
+            let exit = worker.run(request, writer.into());
             (exit, reader.join().unwrap_or_default())
         });
         let reason = match exit? {

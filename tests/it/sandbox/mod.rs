@@ -17,6 +17,8 @@ use rpub::sandbox::{
 
 use crate::context::skip;
 
+mod mounts;
+
 const BUSYBOX: &str = "/bin/busybox";
 
 /// A worker, a base layer, and places for steps.
@@ -99,6 +101,7 @@ impl Sandbox {
                 resolv_conf: "nameserver 192.0.2.1\n".to_owned(),
                 hosts: "127.0.0.1 localhost\n".to_owned(),
             },
+            ..RunRequest::default()
         }
     }
 
@@ -110,7 +113,7 @@ impl Sandbox {
             reader.read_to_string(&mut output).unwrap();
             output
         });
-        let exit = self.worker.run(request, writer.into());
+        let exit = self.worker.run(request, OwnedFd::from(writer).into());
         Ran { exit, output: collector.join().unwrap(), upper }
     }
 
@@ -349,7 +352,7 @@ fn a_cancelled_step_ends_with_everything_it_started() {
     let Some(sandbox) = Sandbox::start() else { return };
     let request = sandbox.request("step", &["/bin/sh", "-c", "echo up; sleep 700 & sleep 701"]);
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let running = sandbox.worker.begin_run(request, &writer.into()).unwrap();
+    let running = sandbox.worker.begin_run(request, &OwnedFd::from(writer).into()).unwrap();
     let mut first = [0; 3];
     reader.read_exact(&mut first).unwrap();
     let canceller = running.canceller();
@@ -366,7 +369,7 @@ fn the_death_of_the_worker_is_an_error_and_no_hang() {
     let Some(sandbox) = Sandbox::start() else { return };
     let request = sandbox.request("step", &["/bin/sh", "-c", "echo up; sleep 702"]);
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let running = sandbox.worker.begin_run(request, &writer.into()).unwrap();
+    let running = sandbox.worker.begin_run(request, &OwnedFd::from(writer).into()).unwrap();
     let mut first = [0; 3];
     reader.read_exact(&mut first).unwrap();
     let pid = sandbox.worker.process_id().to_string();
@@ -384,7 +387,7 @@ fn dropping_the_worker_ends_its_steps() {
     let Some(sandbox) = Sandbox::start() else { return };
     let request = sandbox.request("step", &["/bin/sh", "-c", "echo up; sleep 703"]);
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let running = sandbox.worker.begin_run(request, &writer.into()).unwrap();
+    let running = sandbox.worker.begin_run(request, &OwnedFd::from(writer).into()).unwrap();
     let mut first = [0; 3];
     reader.read_exact(&mut first).unwrap();
     drop(sandbox);
@@ -516,7 +519,7 @@ fn many_steps_in_a_row() {
         let request = sandbox.request(&format!("step{number}"), &["/bin/true"]);
         let (_reader, writer) = std::io::pipe().unwrap();
         let began = Instant::now();
-        let exit = sandbox.worker.run(request, writer.into());
+        let exit = sandbox.worker.run(request, OwnedFd::from(writer).into());
         times.push(began.elapsed());
         assert_eq!(exit.unwrap(), Exit::Code(0));
     }
