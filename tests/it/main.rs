@@ -8,6 +8,7 @@ mod cache;
 mod cli;
 mod concurrent;
 mod context;
+mod corpus;
 mod harness;
 mod images;
 mod kill;

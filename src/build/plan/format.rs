@@ -41,28 +41,15 @@ pub(super) fn plain_list<T: AsRef<str>>(list: &[T]) -> String {
     format!("[{}]", words.join(" "))
 }
 
-/// Returns Go's `%q` of a pointer to a health check.
+/// Returns Go's `%+v` of a health check, as in `{Test:[CMD a] Interval:5s ...}`.
 pub(super) fn healthcheck(check: &Healthcheck) -> String {
-    let times = [check.interval, check.timeout, check.start_period, check.start_interval]
-        .map(|nanoseconds| quote(&duration(nanoseconds)));
-    let retries = u32::try_from(check.retries).ok().and_then(char::from_u32).unwrap_or('\u{fffd}');
-    let retries = match retries {
-        '\u{7}'..='\u{d}' | '\'' | '\\' => match retries {
-            '\u{7}' => "\\a".to_owned(),
-            '\u{8}' => "\\b".to_owned(),
-            '\t' => "\\t".to_owned(),
-            '\n' => "\\n".to_owned(),
-            '\u{b}' => "\\v".to_owned(),
-            '\u{c}' => "\\f".to_owned(),
-            '\r' => "\\r".to_owned(),
-            other => format!("\\{other}"),
-        },
-        control if (control as u32) < 0x20 || control as u32 == 0x7f => {
-            format!("\\x{:02x}", control as u32)
-        }
-        other => other.to_string(),
-    };
-    format!("&{{{} {} '{retries}'}}", quote_list(&check.test), times.join(" "))
+    let [interval, timeout, start_period, start_interval] =
+        [check.interval, check.timeout, check.start_period, check.start_interval].map(duration);
+    let (test, retries) = (plain_list(&check.test), check.retries);
+    format!(
+        "{{Test:{test} Interval:{interval} Timeout:{timeout} StartPeriod:{start_period} \
+         StartInterval:{start_interval} Retries:{retries}}}"
+    )
 }
 
 /// Returns Go's text of a `time.Duration`, as in `1m30s`.
@@ -122,8 +109,8 @@ mod tests {
             retries: 3,
             ..Healthcheck::default()
         };
-        let expected =
-            r#"&{["CMD-SHELL" "curl -f http://localhost/"] "5m0s" "3s" "0s" "0s" '\x03'}"#;
+        let expected = "{Test:[CMD-SHELL curl -f http://localhost/] Interval:5m0s Timeout:3s \
+                        StartPeriod:0s StartInterval:0s Retries:3}";
         assert_eq!(healthcheck(&check), expected);
     }
 

@@ -89,7 +89,8 @@ fn history_reads_as_buildkit_writes_it() {
             "SHELL [/bin/bash -c]",
             "ENTRYPOINT [\"python3\" \"./s.py\"]",
             "CMD [\"/bin/bash\" \"-c\" \"run it\"]",
-            r#"HEALTHCHECK &{["CMD-SHELL" "true"] "5s" "0s" "0s" "0s" '\x00'}"#,
+            "HEALTHCHECK {Test:[CMD-SHELL true] Interval:5s Timeout:0s StartPeriod:0s \
+             StartInterval:0s Retries:0}",
         ]
     );
     let layers = plan.stages[0].history.iter().filter(|item| item.makes_layer).count();

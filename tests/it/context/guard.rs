@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Reads a variable that steers the tests, not the program.
 #[expect(clippy::disallowed_methods, reason = "the tests' own switches")]
-pub(super) fn variable(name: &str) -> Option<OsString> {
+pub(crate) fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
