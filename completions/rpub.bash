@@ -252,7 +252,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build)
-            opts="-t -f -q -h --tag --file --build-arg --target --platform --label --no-cache --pull --network --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-t -f -q -h --tag --file --build-arg --target --platform --label --no-cache --pull --network --add-host --allow --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -295,6 +295,14 @@ _rpub() {
                     return 0
                     ;;
                 --network)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --add-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -334,7 +342,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build__subcmd__push)
-            opts="-t -f -q -h --tag --file --build-arg --target --platform --label --no-cache --pull --network --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-t -f -q -h --tag --file --build-arg --target --platform --label --no-cache --pull --network --add-host --allow --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -377,6 +385,14 @@ _rpub() {
                     return 0
                     ;;
                 --network)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --add-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -900,7 +916,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__build)
-            opts="-t -f -q -h --tag --file --build-arg --target --platform --label --no-cache --pull --network --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-t -f -q -h --tag --file --build-arg --target --platform --label --no-cache --pull --network --add-host --allow --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -943,6 +959,14 @@ _rpub() {
                     return 0
                     ;;
                 --network)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --add-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

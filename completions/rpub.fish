@@ -63,6 +63,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l pull -d 'Ask the reg
 missing\t'Ask only for what the store lacks'
 never\t'Never ask'"
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l network -d 'Give RUN steps this network: default (the host\'s), host or none' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l add-host -d 'Add a line to /etc/hosts of RUN steps; host-gateway means this machine (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l allow -d 'Let the Dockerfile use network.host or security.insecure (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l iidfile -d 'Write the image id to this file' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -88,6 +90,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l pull -d 'Ask th
 missing\t'Ask only for what the store lacks'
 never\t'Never ask'"
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l network -d 'Give RUN steps this network: default (the host\'s), host or none' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l add-host -d 'Add a line to /etc/hosts of RUN steps; host-gateway means this machine (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l allow -d 'Let the Dockerfile use network.host or security.insecure (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l iidfile -d 'Write the image id to this file' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -175,6 +179,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 missing\t'Ask only for what the store lacks'
 never\t'Never ask'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l network -d 'Give RUN steps this network: default (the host\'s), host or none' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l add-host -d 'Add a line to /etc/hosts of RUN steps; host-gateway means this machine (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l allow -d 'Let the Dockerfile use network.host or security.insecure (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l iidfile -d 'Write the image id to this file' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F

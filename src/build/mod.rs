@@ -24,7 +24,7 @@ pub use engine::{Bases, Cancel, Engine, Fetched, Growth, Observer, Remotes};
 pub use error::Error;
 pub use layer::Layer;
 pub use plan::{
-    Access, Base, BaseImage, ContextName, Copy, CopySource, Directory, MountedFile, Network,
-    Origin, Outline, Plan, PlanOptions, Remote, Run, RunMount, Script, Security, Stage, StageBase,
-    StartingPoint, Step, Unpack, Work,
+    Access, Allowed, Base, BaseImage, ContextName, Copy, CopySource, Directory, Environment,
+    MountedFile, Network, Origin, Outline, Plan, PlanOptions, Remote, Run, RunMount, Script,
+    Security, Stage, StageBase, StartingPoint, Step, Unpack, Work,
 };

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::image::Reference;
 use crate::operations::{
-    self, BuildReport, BuildRequest, DockerfileSource, Error, Interrupt, Kind, Network, PullPolicy,
-    Traffic,
+    self, Allowed, BuildReport, BuildRequest, DockerfileSource, Error, Interrupt, Kind, Network,
+    PullPolicy, Traffic,
 };
 
 use super::args::{BuildArgs, PullWhen};
@@ -86,6 +86,9 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
             return Err(Error::new(Kind::Settings, message).hint("use `default`, `host` or `none`"));
         }
     };
+    let mut allowed = allowed(&args.allow)?;
+    // Who asks for the host's network on the command line trusts the Dockerfile with it, as in buildx.
+    allowed.network_host |= args.network == "host";
     let labels = args.label.iter().map(|label| {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
         (key.to_owned(), value.to_owned())
@@ -104,9 +107,50 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
             PullWhen::Never => PullPolicy::Never,
         },
         network,
+        hosts: hosts(&args.add_host)?,
+        allowed,
         push,
         context: args.context,
     })
+}
+
+/// Parses `--allow`.
+fn allowed(entitlements: &[String]) -> Result<Allowed, Error> {
+    let mut allowed = Allowed::default();
+    for entitlement in entitlements {
+        match entitlement.as_str() {
+            "network.host" => allowed.network_host = true,
+            "security.insecure" => allowed.security_insecure = true,
+            other => {
+                let message = format!("invalid `--allow {other}`");
+                return Err(Error::new(Kind::Settings, message)
+                    .hint("rpub knows `network.host` and `security.insecure`"));
+            }
+        }
+    }
+    Ok(allowed)
+}
+
+/// Parses `--add-host`: `host:ip` or `host=ip`, an IPv6 address also in brackets.
+fn hosts(given: &[String]) -> Result<Vec<(String, String)>, Error> {
+    given.iter().map(|text| host(text)).collect()
+}
+
+fn host(text: &str) -> Result<(String, String), Error> {
+    let invalid = || {
+        let message = format!("invalid `--add-host {text}`");
+        Error::new(Kind::Settings, message).hint("write it as `name:address`, as in `db:10.0.0.5`")
+    };
+    let (name, address) =
+        text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(invalid)?;
+    let is_name = !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '#');
+    if address == "host-gateway" && is_name {
+        // Steps share the host's network.
+        return Ok((name.to_owned(), "127.0.0.1".to_owned()));
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address: std::net::IpAddr = bare.unwrap_or(address).parse().map_err(|_| invalid())?;
+    if is_name { Ok((name.to_owned(), address.to_string())) } else { Err(invalid()) }
 }
 
 fn dockerfile(file: Option<&Path>) -> Result<DockerfileSource, Error> {
@@ -189,4 +233,33 @@ pub(super) fn summary(traffic: &Traffic) -> String {
         bytes(sent_bytes),
         bytes(saved_bytes)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_with_addresses() {
+        for (text, name, address) in [
+            ("db:10.0.0.5", "db", "10.0.0.5"),
+            ("db=10.0.0.5", "db", "10.0.0.5"),
+            ("db=[::1]", "db", "::1"),
+            ("db:::1", "db", "::1"),
+            ("me:host-gateway", "me", "127.0.0.1"),
+        ] {
+            assert_eq!(host(text).ok(), Some((name.to_owned(), address.to_owned())), "{text}");
+        }
+        for text in ["db", "db:", ":1.2.3.4", "db:1.2.3", "d b:1.2.3.4", "db:other"] {
+            assert!(host(text).is_err(), "{text} was accepted");
+        }
+    }
+
+    #[test]
+    fn entitlements_are_known_words() {
+        let given = ["network.host".to_owned(), "security.insecure".to_owned()];
+        let allowed = allowed(&given).expect("valid");
+        assert!(allowed.network_host && allowed.security_insecure);
+        assert!(super::allowed(&["device".to_owned()]).is_err());
+    }
 }

@@ -124,7 +124,7 @@ impl Run {
         };
         if Opening::parse(line).is_some() {
             let content = first.body();
-            return if first.content.starts_with("#!") {
+            return if content.starts_with("#!") {
                 RunScript::File { name: &first.name, content }
             } else {
                 RunScript::Shell(content)

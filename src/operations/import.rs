@@ -92,15 +92,7 @@ fn config_stage(changes: &[String], platform: &Platform) -> Result<crate::build:
             .hint("give an instruction that only sets the config, such as `CMD [\"/bin/sh\"]`")
     };
     let parsed = dockerfile::parse(&text).map_err(|error| invalid(error.to_string()))?;
-    let options = PlanOptions {
-        build_args: std::collections::BTreeMap::new(),
-        target: None,
-        platform: platform.clone(),
-        build_platform: Platform::host(),
-        labels: Vec::new(),
-        network: crate::build::Network::Host,
-        no_cache: false,
-    };
+    let options = PlanOptions::new(platform.clone(), Platform::host());
     let outline = Outline::new(&parsed, &options).map_err(|error| invalid(error.to_string()))?;
     let plan = Plan::new(&parsed, &options, &outline, Vec::new())
         .map_err(|error| invalid(error.to_string()))?;

@@ -34,5 +34,5 @@ pub use resolve::PullPolicy;
 pub use serve::serve;
 pub use session::{Session, SessionSettings};
 
-pub use crate::build::Network;
+pub use crate::build::{Allowed, Network};
 pub use crate::credentials::{Saved, Secret};

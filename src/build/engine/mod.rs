@@ -12,6 +12,7 @@ mod directory;
 mod growth;
 mod run;
 mod snapshots;
+mod unsupported;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -161,6 +162,7 @@ impl Engine<'_> {
     /// The first error of a step; steps that run beside it are stopped. What was sealed before stays
     /// in the store and in the cache.
     pub fn execute(&self, plan: &Plan) -> Result<Vec<Image>, Error> {
+        unsupported::check(plan)?;
         let slots = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let build = Build {
             engine: self,

@@ -28,7 +28,7 @@ impl Build<'_> {
     ) -> Result<(Layer, StepOutcome), Error> {
         let definition = json!({
             "run": run.args,
-            "env": run.env,
+            "env": run.env.list(),
             "cwd": run.cwd,
             "user": run.user,
             "network": match run.network { Network::Host => "host", Network::None => "none" },
@@ -63,7 +63,7 @@ impl Build<'_> {
             snapshots_directory: store.snapshots_directory(worker.mapping()),
             step_directory: step_directory.clone(),
             args: run.args.clone(),
-            env: run.env.iter().chain(&run.proxy_env).cloned().collect(),
+            env: run.env.list().into_iter().chain(run.proxy_env.iter().cloned()).collect(),
             cwd: run.cwd.clone(),
             user: run.user.clone(),
             hostname: run.hostname.clone(),

@@ -5,6 +5,7 @@
 //! says which images must be resolved; [`Plan::new`] then walks the instructions with the bases'
 //! configurations and gives every step, fully expanded, and every stage's final configuration.
 
+mod environment;
 mod format;
 mod outline;
 mod ports;
@@ -21,6 +22,7 @@ use super::Error;
 use super::assemble::HistoryItem;
 use super::layer::Layer;
 
+pub use environment::Environment;
 pub use outline::{BaseImage, Outline, StageBase};
 pub use step::{
     Access, Copy, CopySource, Directory, MountedFile, Origin, Remote, Run, RunMount, Script,
@@ -42,8 +44,30 @@ pub struct PlanOptions {
     pub labels: Vec<(String, String)>,
     /// `--network`.
     pub network: Network,
+    /// `--add-host`: names and addresses, in order.
+    pub hosts: Vec<(String, String)>,
+    /// `--allow`.
+    pub allowed: Allowed,
     /// `--no-cache`.
     pub no_cache: bool,
+}
+
+impl PlanOptions {
+    /// Returns the options of a build for `platform` for which nothing else was chosen.
+    #[must_use]
+    pub fn new(platform: Platform, build_platform: Platform) -> Self {
+        Self {
+            build_args: BTreeMap::new(),
+            target: None,
+            platform,
+            build_platform,
+            labels: Vec::new(),
+            network: Network::Host,
+            hosts: Vec::new(),
+            allowed: Allowed::default(),
+            no_cache: false,
+        }
+    }
 }
 
 /// The network of `RUN` steps.
@@ -53,6 +77,15 @@ pub enum Network {
     Host,
     /// Only a loopback device.
     None,
+}
+
+/// What steps may ask for beyond the usual (`--allow`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowed {
+    /// `network.host`: `RUN --network=host`.
+    pub network_host: bool,
+    /// `security.insecure`: `RUN --security=insecure`.
+    pub security_insecure: bool,
 }
 
 /// A resolved base image.

@@ -1,11 +1,12 @@
 //! The first phase: global arguments, needed stages, images to resolve.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 
 use crate::dockerfile::{
-    self, Dockerfile, Instruction, InstructionKind, Span, Word, expand_word, find_base, find_stage,
+    self, Dockerfile, Instruction, InstructionKind, Mount, Span, Word, expand_word, find_base,
+    find_stage,
 };
 use crate::image::{Platform, Reference};
 
@@ -20,6 +21,8 @@ pub struct Outline {
     pub starts: Vec<StageBase>,
     /// The images to resolve, each once.
     pub images: Vec<BaseImage>,
+    /// What `--from` of `COPY` and `RUN --mount` means, by stage and text.
+    sources: HashMap<(usize, String), StageBase>,
     /// The global arguments with their values.
     pub(super) global_args: IndexMap<String, String>,
 }
@@ -58,8 +61,13 @@ impl Outline {
     pub fn new(dockerfile: &Dockerfile, options: &PlanOptions) -> Result<Self, Error> {
         let global_args = global_args(dockerfile, options)?;
         let target = target(dockerfile, options)?;
-        let mut outline =
-            Self { stages: Vec::new(), starts: Vec::new(), images: Vec::new(), global_args };
+        let mut outline = Self {
+            stages: Vec::new(),
+            starts: Vec::new(),
+            images: Vec::new(),
+            sources: HashMap::new(),
+            global_args,
+        };
         let mut needed = BTreeSet::from([target]);
         let mut starts = IndexMap::new();
         while let Some(number) = next_unvisited(&needed, &starts) {
@@ -68,13 +76,12 @@ impl Outline {
             if let StageBase::Stage(below) = start {
                 needed.insert(below);
             }
-            for word in dockerfile.stages[number].instructions.iter().filter_map(copy_source) {
-                match outline.copy_source(dockerfile, options, number, word)? {
-                    StageBase::Stage(other) => {
-                        needed.insert(other);
-                    }
-                    StageBase::Image(_) | StageBase::Scratch => {}
+            for word in dockerfile.stages[number].instructions.iter().flat_map(sources) {
+                let found = outline.find_source(dockerfile, options, number, &word)?;
+                if let StageBase::Stage(other) = found {
+                    needed.insert(other);
                 }
+                outline.sources.insert((number, word.text), found);
             }
         }
         outline.starts = needed.iter().map(|number| starts[number]).collect();
@@ -120,8 +127,13 @@ impl Outline {
         })
     }
 
-    /// Finds what a `COPY --from` in stage `number` means.
-    pub(super) fn copy_source(
+    /// Returns what `--from` with this text means in stage `number`.
+    pub(super) fn source(&self, number: usize, text: &str) -> Option<StageBase> {
+        self.sources.get(&(number, text.to_owned())).copied()
+    }
+
+    /// Finds what `--from` means in stage `number`.
+    fn find_source(
         &mut self,
         dockerfile: &Dockerfile,
         options: &PlanOptions,
@@ -133,6 +145,9 @@ impl Outline {
             let message = "variable expansion is not supported for --from, define a new stage \
                            with FROM using ARG from global scope as a workaround";
             return Err(Error::refused(message, word.span));
+        }
+        if text == "scratch" {
+            return Ok(StageBase::Scratch);
         }
         if let Some(found) = find_stage(&dockerfile.stages[..number], text) {
             return Ok(StageBase::Stage(found));
@@ -265,10 +280,19 @@ fn next_unvisited(needed: &BTreeSet<usize>, visited: &IndexMap<usize, StageBase>
     needed.iter().rev().find(|number| !visited.contains_key(*number)).copied()
 }
 
-fn copy_source(instruction: &Instruction) -> Option<&Word> {
+/// Returns the `--from` values of an instruction.
+fn sources(instruction: &Instruction) -> Vec<Word> {
     match &instruction.kind {
-        InstructionKind::Copy(copy) => copy.from.as_ref(),
-        _ => None,
+        InstructionKind::Copy(copy) => copy.from.iter().cloned().collect(),
+        InstructionKind::Run(run) => {
+            let from = |mount: &Mount| {
+                let field = mount.fields.iter().rfind(|field| field.key == "from")?;
+                let text = field.value.clone().filter(|value| !value.is_empty())?;
+                Some(Word { text, span: mount.span })
+            };
+            run.mounts.iter().filter_map(from).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

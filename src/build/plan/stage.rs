@@ -1,13 +1,15 @@
 //! What a stage knows at one point of its walk: configuration, environment, history, steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use indexmap::IndexMap;
 
-use crate::dockerfile::{Span, Word, expand_word, expand_words};
+use crate::dockerfile::{
+    ExpandError, Heredoc, Span, Word, expand_heredoc, expand_word, expand_words,
+};
 use crate::image::{ImageConfig, Platform, RuntimeConfig};
 
-use super::{Error, StartingPoint, Work};
+use super::{Environment, Error, StartingPoint, Work};
 use crate::build::assemble::HistoryItem;
 
 /// The search path of an image that sets none (BuildKit, `system.DefaultPathEnvUnix`).
@@ -18,8 +20,12 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(super) struct State {
     /// The configuration so far; its history is the starting image's.
     pub(super) config: ImageConfig,
-    /// Environment and arguments together, the last set winning: what words expand to and `RUN` sees.
-    pub(super) env: IndexMap<String, String>,
+    /// Environment and arguments together, the last set winning: what words expand to.
+    variables: HashMap<String, String>,
+    /// The same as `RUN` sees it.
+    environment: Environment,
+    /// Where variables stand in the configuration's list.
+    config_places: HashMap<String, usize>,
     /// The `ARG`s so far with their values, as history shows them.
     pub(super) args: IndexMap<String, Option<String>>,
     /// Whether this very stage has set `CMD` (BuildKit clears an inherited one at `ENTRYPOINT`).
@@ -73,12 +79,17 @@ impl State {
         if !config.config.env.iter().any(|entry| entry.starts_with("PATH=")) {
             config.config.env.push(format!("PATH={DEFAULT_PATH}"));
         }
-        let env = config.config.env.iter().filter_map(|entry| entry.split_once('='));
-        let env = env.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let pairs =
+            config.config.env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
+        let environment = pairs.clone().collect();
+        let variables = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let config_places = places(&config.config.env);
         let platform = config.platform();
         Self {
             config,
-            env,
+            variables,
+            environment,
+            config_places,
             args: IndexMap::new(),
             cmd_is_own: false,
             history: Vec::new(),
@@ -89,34 +100,58 @@ impl State {
         }
     }
 
+    /// Returns the value of a variable.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
+    }
+
+    /// Expands a text as a word with the current environment.
+    pub(super) fn expand_text(&self, text: &str) -> Result<String, ExpandError> {
+        expand_word(text, self.escape, &|name| self.variable(name))
+    }
+
     /// Expands a word with the current environment.
     pub(super) fn expand(&self, word: &Word) -> Result<String, Error> {
-        let lookup = |name: &str| self.env.get(name).cloned();
-        expand_word(&word.text, self.escape, &lookup)
-            .map_err(|error| Error::refused(error.message, word.span))
+        self.expand_text(&word.text).map_err(|error| Error::refused(error.message, word.span))
+    }
+
+    /// Expands a word that may be missing.
+    pub(super) fn expand_some(&self, word: Option<&Word>) -> Result<Option<String>, Error> {
+        word.map(|word| self.expand(word)).transpose()
     }
 
     /// Expands a word that may become several.
     pub(super) fn expand_several(&self, word: &Word) -> Result<Vec<String>, Error> {
-        let lookup = |name: &str| self.env.get(name).cloned();
-        expand_words(&word.text, self.escape, &lookup)
+        expand_words(&word.text, self.escape, &|name| self.variable(name))
             .map_err(|error| Error::refused(error.message, word.span))
+    }
+
+    /// Expands the body of a here-document, unless its word was quoted.
+    pub(super) fn expand_heredoc(&self, heredoc: &Heredoc) -> Result<String, Error> {
+        let body = heredoc.body();
+        if !heredoc.expand {
+            return Ok(body.into_owned());
+        }
+        expand_heredoc(&body, &|name| self.variable(name))
+            .map_err(|error| Error::refused(error.message, heredoc.body_span))
     }
 
     /// Sets a variable for expansion and `RUN`; the last set comes last.
     pub(super) fn set_env(&mut self, key: &str, value: &str) {
-        self.env.shift_remove(key);
-        self.env.insert(key.to_owned(), value.to_owned());
+        self.variables.insert(key.to_owned(), value.to_owned());
+        self.environment.set(key, value);
     }
 
     /// Sets a variable of the configuration; one that is there keeps its place.
     pub(super) fn set_config_env(&mut self, key: &str, value: &str) {
         let entry = format!("{key}={value}");
-        let same = |entry: &&mut String| entry.split('=').next() == Some(key);
-        match self.config.config.env.iter_mut().find(same) {
-            Some(place) => *place = entry,
-            None => self.config.config.env.push(entry),
+        let env = &mut self.config.config.env;
+        if let Some(place) = self.config_places.get(key).and_then(|place| env.get_mut(*place)) {
+            *place = entry;
+            return;
         }
+        self.config_places.insert(key.to_owned(), env.len());
+        env.push(entry);
     }
 
     /// Returns the shell of shell forms.
@@ -141,9 +176,9 @@ impl State {
         self.steps.push((span, shown, work));
     }
 
-    /// Returns the environment of `RUN` as `KEY=value`.
-    pub(super) fn run_env(&self) -> Vec<String> {
-        self.env.iter().map(|(key, value)| format!("{key}={value}")).collect()
+    /// Returns the environment of `RUN`.
+    pub(super) fn environment(&self) -> Environment {
+        self.environment.clone()
     }
 
     /// Returns the arguments as the history of `RUN` shows them: `|2 a=b c=d`.
@@ -152,7 +187,7 @@ impl State {
             return Vec::new();
         }
         let values = self.args.iter().map(|(key, value)| {
-            let current = self.env.get(key).or(value.as_ref());
+            let current = self.variables.get(key).or(value.as_ref());
             format!("{key}={}", current.map_or("", String::as_str))
         });
         std::iter::once(format!("|{}", self.args.len())).chain(values).collect()
@@ -171,13 +206,24 @@ impl State {
     }
 }
 
+/// Returns where each variable stands in a configuration's list; the first counts.
+fn places(env: &[String]) -> HashMap<String, usize> {
+    let keys = env.iter().map(|entry| entry.split('=').next().unwrap_or(entry));
+    let mut places = HashMap::new();
+    for (place, key) in keys.enumerate() {
+        places.entry(key.to_owned()).or_insert(place);
+    }
+    places
+}
+
 /// Joins `path` to the directory `base` unless it is absolute, and cleans the result
 /// (Go's `path.Clean`): no `.`, no `..`, no doubled or trailing slash.
 pub(super) fn join(base: &str, path: &str) -> String {
     if path.starts_with('/') { clean(path) } else { clean(&format!("{base}/{path}")) }
 }
 
-fn clean(path: &str) -> String {
+/// Cleans an absolute path.
+pub(super) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

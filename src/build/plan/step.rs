@@ -4,7 +4,7 @@ use crate::dockerfile::{Sharing, Span};
 use crate::event::StepId;
 use crate::image::Digest;
 
-use super::Network;
+use super::{Environment, Network};
 
 /// One step: an instruction that makes a layer.
 #[derive(Debug, Clone)]
@@ -35,8 +35,8 @@ pub enum Work {
 pub struct Run {
     /// Program and arguments.
     pub args: Vec<String>,
-    /// The environment as `KEY=value`: that of the config and the arguments.
-    pub env: Vec<String>,
+    /// The environment: that of the config and the arguments.
+    pub env: Environment,
     /// Proxy arguments that no `ARG` declares: given to the command, kept out of the key.
     pub proxy_env: Vec<String>,
     /// The directory it starts in.
@@ -215,11 +215,12 @@ pub enum Remote {
     },
     /// The files of a commit.
     Git {
-        /// The repository, and what of it, as written.
+        /// The repository, and what of it, as written: what
+        /// [`GitReference::parse_known`](crate::dockerfile::GitReference::parse_known) reads.
         url: String,
-        /// `--checksum`: the commit, or how it begins.
+        /// `--checksum` or the URL's: the commit, or how its name begins.
         checksum: Option<String>,
-        /// `--keep-git-dir`.
+        /// `--keep-git-dir` or the URL's.
         keep_git_dir: bool,
     },
 }

@@ -63,6 +63,12 @@ pub(crate) struct BuildArgs {
     /// Give RUN steps this network: default (the host's), host or none
     #[arg(long, value_name = "MODE", default_value = "default")]
     pub(crate) network: String,
+    /// Add a line to /etc/hosts of RUN steps; host-gateway means this machine (repeatable)
+    #[arg(long, value_name = "HOST:IP")]
+    pub(crate) add_host: Vec<String>,
+    /// Let the Dockerfile use network.host or security.insecure (repeatable)
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
     /// Write the image id to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,

@@ -24,6 +24,8 @@ pub(super) async fn plan(
         build_platform: Platform::host(),
         labels: request.labels.clone(),
         network: request.network,
+        hosts: request.hosts.clone(),
+        allowed: request.allowed,
         no_cache: request.no_cache,
     };
     let outline = Outline::new(&dockerfile, &options)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::build::Network;
+use crate::build::{Allowed, Network};
 use crate::image::{Descriptor, Platform, Reference};
 use crate::operations::PullPolicy;
 use crate::operations::publish::Traffic;
@@ -31,6 +31,10 @@ pub struct BuildRequest {
     pub pull: PullPolicy,
     /// `--network`.
     pub network: Network,
+    /// `--add-host`: names and addresses.
+    pub hosts: Vec<(String, String)>,
+    /// `--allow`.
+    pub allowed: Allowed,
     /// Whether the result is pushed to all names.
     pub push: bool,
 }
