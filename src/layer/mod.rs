@@ -3,6 +3,8 @@
 //! [`apply()`] unpacks a layer's tar into a snapshot directory that overlayfs can stack, [`diff()`]
 //! turns an overlay upper directory into a tar, [`LayerTar`] writes canonical tars, [`PathIndex`]
 //! remembers what a layer holds and [`View`] merges such indexes into a root file system's metadata.
+//! [`Merge`] makes one tree, or one layer, of several layers without a file system for it, [`place()`]
+//! moves a finished tree into a directory, and [`rewrite()`] gives a layer other times.
 //! Stores, networks, mounts and processes do not belong here.
 //!
 //! Nothing in this room follows a path out of the directory it was given: every component is opened
@@ -17,7 +19,10 @@ mod error;
 mod header;
 mod implied;
 mod index;
+mod merge;
+mod place;
 mod reader;
+mod rewrite;
 mod view;
 mod writer;
 
@@ -29,7 +34,10 @@ pub use entry::{Entry, EntryKind};
 pub use error::Error;
 pub use implied::implied_fixes;
 pub use index::{IndexBuilder, PathIndex, Record};
+pub use merge::{Merge, MergeInto};
+pub use place::{Leftover, place};
 pub use reader::{Member, TarReader};
+pub use rewrite::{Times, rewrite};
 pub use view::View;
 pub use writer::LayerTar;
 
