@@ -57,6 +57,11 @@ async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<BuildRepo
     if let Some(traffic) = &report.traffic {
         context.session.note(summary(traffic));
     }
+    let found = context.progress.findings();
+    if found > 0 {
+        let plural = if found == 1 { "" } else { "s" };
+        context.session.note(format!("{found} warning{plural} found by checks of the Dockerfile"));
+    }
     context.progress.finish();
     Ok(report)
 }

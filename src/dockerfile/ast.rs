@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::dockerfile::lint::Warning;
+use crate::dockerfile::lint::{Checks, Remark};
 use crate::dockerfile::mount::Mount;
 use crate::dockerfile::names::StageName;
 use crate::dockerfile::source::{Span, Word};
@@ -19,8 +19,8 @@ pub struct Dockerfile {
     pub global_args: Vec<ArgPair>,
     /// The stages in the order of the file; their position is their number.
     pub stages: Vec<Stage>,
-    /// What lint rules have to say, in the order of the file.
-    pub warnings: Vec<Warning>,
+    /// What the file's text alone gives rise to say; see [`Dockerfile::check`].
+    pub(crate) remarks: Vec<Remark>,
 }
 
 /// Parser directives, as written (Dockerfile reference, "Parser directives").
@@ -49,6 +49,10 @@ pub struct Stage {
     pub span: Span,
     /// The `FROM` line, continuations joined.
     pub original: String,
+    /// What the comments directly above say about the stage: `# NAME text`.
+    pub description: Option<String>,
+    /// The `# check=` comment directly above.
+    pub checks: Option<Checks>,
     /// The stage's instructions in order.
     pub instructions: Vec<Instruction>,
 }
@@ -66,6 +70,8 @@ pub struct Instruction {
     pub original: String,
     /// Its flags as written, in order. Typed values are in `kind`.
     pub flags: Vec<Flag>,
+    /// The `# check=` comment directly above.
+    pub checks: Option<Checks>,
 }
 
 impl Instruction {
@@ -165,6 +171,8 @@ pub struct Pair {
     pub key: Word,
     /// The value, not expanded, quotes kept. In the old form (`ENV key rest`) all of the rest.
     pub value: Word,
+    /// Whether it is in the old form, without `=`.
+    pub is_legacy: bool,
 }
 
 /// One name of an `ARG`, perhaps with a default.
@@ -174,6 +182,10 @@ pub struct ArgPair {
     pub name: Word,
     /// The default, not expanded, quotes kept.
     pub default: Option<Word>,
+    /// What the comments directly above say about it: `# NAME text`.
+    pub description: Option<String>,
+    /// The whole `ARG`.
+    pub instruction: Span,
 }
 
 /// The command of `RUN`, `CMD`, `ENTRYPOINT` and `HEALTHCHECK CMD`.

@@ -6,14 +6,16 @@
 //! the dump that the failing test prints, once it is read and found right. Directories with an
 //! `image` or `build-error` and neither of these are for `tests/it/corpus`, which builds them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
 use crate::dockerfile::{
-    ArgPair, Command, Dockerfile, Healthcheck, Heredoc, Instruction, InstructionKind, Pair,
-    Position, RunScript, Source, Span, Word, expand_heredoc, expand_words, parse, parse_trigger,
+    ArgPair, Checked, Command, Dockerfile, Error, Healthcheck, Heredoc, Instruction,
+    InstructionKind, Pair, Patterns, Position, RunScript, Source, Span, Surroundings, Warning,
+    Word, expand_heredoc, expand_words, parse, parse_trigger,
 };
 
 fn cases() -> Vec<PathBuf> {
@@ -70,26 +72,37 @@ impl<'a> Dump<'a> {
                 dump.line(word.span, &format!("# {name}={}", word.text));
             }
         }
-        for ArgPair { name, default } in &file.global_args {
-            let rest = default.as_ref().map(|it| format!("={:?}", it.text)).unwrap_or_default();
-            dump.line(name.span, &format!("global {}{rest}", name.text));
+        for pair in &file.global_args {
+            dump.line(pair.name.span, &format!("global {}", argument(pair)));
         }
         for stage in &file.stages {
             let platform = stage.platform.as_ref().map(|it| format!(" platform={:?}", it.text));
             let name = stage.name.as_ref().map(|name| format!(" as {name}"));
             let line = format!(
-                "FROM {:?}{}{}",
+                "FROM {:?}{}{}{}",
                 stage.base.text,
                 platform.unwrap_or_default(),
-                name.unwrap_or_default()
+                name.unwrap_or_default(),
+                description(stage.description.as_ref())
             );
             dump.line(stage.span, &line);
             for instruction in &stage.instructions {
                 dump.instruction(instruction);
             }
         }
-        for warning in &file.warnings {
-            dump.line(warning.span, &format!("warning {}: {}", warning.rule, warning.message));
+        match check(file) {
+            Ok(checked) => {
+                for Warning { rule, message, span, location } in checked.warnings {
+                    let named = location.position(text).line;
+                    let line = if named == span.position(text).line {
+                        String::new()
+                    } else {
+                        format!(" (line {named})")
+                    };
+                    dump.line(span, &format!("warning {rule}: {message}{line}"));
+                }
+            }
+            Err(error) => dump.line(error.span, &format!("error {error}")),
         }
         dump.out
     }
@@ -131,6 +144,29 @@ impl<'a> Dump<'a> {
     }
 }
 
+/// Checks a file as if it were built for another platform than this machine's, all bases bring
+/// nothing, and no argument is given.
+fn check(file: &Dockerfile) -> Result<Checked, Error> {
+    let predefined = [
+        ("TARGETPLATFORM", "linux/arm64"),
+        ("TARGETOS", "linux"),
+        ("TARGETARCH", "arm64"),
+        ("BUILDPLATFORM", "linux/amd64"),
+        ("BUILDOS", "linux"),
+        ("BUILDARCH", "amd64"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    file.check(&Surroundings {
+        build_args: &BTreeMap::new(),
+        predefined: &predefined,
+        bases: &BTreeMap::new(),
+        stages: None,
+        other_platforms: &[],
+        ignored: &Patterns::default(),
+        is_reference: &|text| !text.is_empty() && !text.starts_with(':') && !text.ends_with(':'),
+    })
+}
+
 fn script(script: RunScript<'_>) -> String {
     match script {
         RunScript::Shell(text) => text.into_owned(),
@@ -153,13 +189,7 @@ fn parts(kind: &InstructionKind) -> Vec<String> {
     match kind {
         InstructionKind::Add(add) => copied(&add.sources, &add.destination),
         InstructionKind::Copy(copy) => copied(&copy.sources, &copy.destination),
-        InstructionKind::Arg(pairs) => pairs
-            .iter()
-            .map(|pair| match &pair.default {
-                Some(default) => format!("{}={:?}", pair.name.text, default.text),
-                None => pair.name.text.clone(),
-            })
-            .collect(),
+        InstructionKind::Arg(pairs) => pairs.iter().map(argument).collect(),
         InstructionKind::Cmd(it) | InstructionKind::Entrypoint(it) => vec![command(it)],
         InstructionKind::Run(run) => vec![command(&run.command)],
         InstructionKind::Env(pairs) | InstructionKind::Label(pairs) => {
@@ -189,6 +219,15 @@ fn parts(kind: &InstructionKind) -> Vec<String> {
         | InstructionKind::User(it)
         | InstructionKind::Workdir(it) => vec![word(it)],
     }
+}
+
+fn argument(pair: &ArgPair) -> String {
+    let default = pair.default.as_ref().map(|it| format!("={:?}", it.text)).unwrap_or_default();
+    format!("{}{default}{}", pair.name.text, description(pair.description.as_ref()))
+}
+
+fn description(text: Option<&String>) -> String {
+    text.map(|text| format!(" # {text}")).unwrap_or_default()
 }
 
 fn copied(sources: &[Source], destination: &Word) -> Vec<String> {

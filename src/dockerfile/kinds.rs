@@ -20,14 +20,14 @@ pub(crate) fn read(head: &Head<'_>, note: &mut Note) -> Result<InstructionKind, 
     }
     Ok(match head.name.as_str() {
         "add" => InstructionKind::Add(add(head)?),
-        "arg" => InstructionKind::Arg(args(head)?),
+        "arg" => InstructionKind::Arg(args(head, note)?),
         "cmd" => InstructionKind::Cmd(command(head.arguments)?),
         "copy" => InstructionKind::Copy(copy(head)?),
         "entrypoint" => InstructionKind::Entrypoint(command(head.arguments)?),
-        "env" => InstructionKind::Env(pairs(head, note)?),
+        "env" => InstructionKind::Env(pairs(head)?),
         "expose" => InstructionKind::Expose(some(head, words(head.arguments))?),
         "healthcheck" => InstructionKind::Healthcheck(healthcheck::read(head)?),
-        "label" => InstructionKind::Label(pairs(head, note)?),
+        "label" => InstructionKind::Label(pairs(head)?),
         "maintainer" => InstructionKind::Maintainer(one(head)?),
         "onbuild" => InstructionKind::Onbuild(onbuild(head)?),
         "run" => InstructionKind::Run(run(head)?),
@@ -127,20 +127,28 @@ fn blank_name(head: &Head<'_>, word: Slice<'_>) -> Error {
     Error::new(ErrorKind::BadArguments, message, word.span())
 }
 
-fn args(head: &Head<'_>) -> Result<Vec<ArgPair>, Error> {
+fn args(head: &Head<'_>, note: &mut Note) -> Result<Vec<ArgPair>, Error> {
     let words = quoted_words(head.arguments, head.escape);
     if words.is_empty() {
         return Err(at_least_one(head));
     }
     let read = |word: Slice<'_>| match assignment(word) {
         Some((name, _)) if name.is_empty() => Err(blank_name(head, word)),
-        Some((name, value)) => Ok(ArgPair { name: name.word(), default: Some(value.word()) }),
-        None => Ok(ArgPair { name: word.word(), default: None }),
+        Some((name, value)) => Ok((name.word(), Some(value.word()))),
+        None => Ok((word.word(), None)),
     };
-    words.into_iter().map(read).collect()
+    let pairs = words.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    note.defines = pairs.iter().map(|(name, _)| name.text.clone()).collect();
+    let pair = |(name, default): (Word, Option<Word>)| ArgPair {
+        description: note.description(&name.text),
+        instruction: head.whole.span(),
+        name,
+        default,
+    };
+    Ok(pairs.into_iter().map(pair).collect())
 }
 
-fn pairs(head: &Head<'_>, note: &mut Note) -> Result<Vec<Pair>, Error> {
+fn pairs(head: &Head<'_>) -> Result<Vec<Pair>, Error> {
     let words = quoted_words(head.arguments, head.escape);
     let Some(first) = words.first() else {
         return Err(at_least_one(head));
@@ -149,12 +157,11 @@ fn pairs(head: &Head<'_>, note: &mut Note) -> Result<Vec<Pair>, Error> {
         let (key, Some(value)) = head.arguments.split_once_blank() else {
             return Err(head.fault(format!("{} must have two arguments", head.capitals())));
         };
-        note.legacy_pair = Some(head.arguments.span());
-        return Ok(vec![Pair { key: key.word(), value: value.word() }]);
+        return Ok(vec![Pair { key: key.word(), value: value.word(), is_legacy: true }]);
     }
     let read = |word: Slice<'_>| match assignment(word) {
         Some((key, _)) if key.is_empty() => Err(blank_name(head, word)),
-        Some((key, value)) => Ok(Pair { key: key.word(), value: value.word() }),
+        Some((key, value)) => Ok(Pair { key: key.word(), value: value.word(), is_legacy: false }),
         None => {
             let text = word.text();
             let message =

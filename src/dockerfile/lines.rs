@@ -31,6 +31,16 @@ impl<'a> Line<'a> {
     fn is_comment(&self) -> bool {
         self.text().trim_start().starts_with('#')
     }
+
+    /// Returns a comment's text, without `#` and the white space around it.
+    fn comment(&self) -> Word {
+        let text = self.text();
+        let after = text.trim_start();
+        let after = after.strip_prefix('#').unwrap_or(after).trim_start();
+        let start = self.start + text.len() - after.len();
+        let after = after.trim_end();
+        Word { text: after.to_owned(), span: Span::new(start, start + after.len()) }
+    }
 }
 
 /// An instruction's text with its continuations joined, and the way back to the source.
@@ -43,6 +53,10 @@ pub(crate) struct Logical {
     pub(crate) source_end: usize,
     /// Empty lines between continued ones.
     pub(crate) empty_continuations: Vec<Span>,
+    /// Start of the last physical line in the source.
+    pub(crate) last_line: usize,
+    /// The comment lines directly above, without `#` and the white space around the text.
+    pub(crate) comments: Vec<Word>,
 }
 
 impl Logical {
@@ -175,17 +189,26 @@ impl<'a> Lines<'a> {
         Ok(Some(line))
     }
 
-    /// Returns the next instruction's text, comments and empty lines skipped.
+    /// Returns the next instruction's text. Comments directly above come along; an empty line, or
+    /// an empty comment, parts them from it.
     pub(crate) fn logical(&mut self) -> Result<Option<Logical>, Error> {
+        let mut comments = Vec::new();
         while let Some(line) = self.physical()? {
             self.directive(line)?;
             if line.is_comment() {
+                let comment = line.comment();
+                if comment.text.is_empty() {
+                    comments.clear();
+                } else {
+                    comments.push(comment);
+                }
                 continue;
             }
             let text = line.text();
             let indent = text.len() - text.trim_start().len();
             let (kept, continued) = self.cut_continuation(text.trim_start());
             if kept.is_empty() && !continued {
+                comments.clear();
                 continue;
             }
             let mut logical = Logical {
@@ -193,6 +216,8 @@ impl<'a> Lines<'a> {
                 pieces: vec![(0, line.start + indent)],
                 source_end: line.end(),
                 empty_continuations: Vec::new(),
+                last_line: line.start,
+                comments,
             };
             if continued {
                 self.continuations(&mut logical)?;
@@ -213,6 +238,7 @@ impl<'a> Lines<'a> {
                 continue;
             }
             logical.source_end = line.end();
+            logical.last_line = line.start;
             let (kept, continued) = self.cut_continuation(text);
             logical.pieces.push((logical.text.len(), line.start));
             logical.text.push_str(kept);
@@ -273,15 +299,19 @@ impl<'a> Lines<'a> {
 fn directive_of(line: Line<'_>, comment: &str) -> Option<(String, Word)> {
     let text = line.text();
     let after = text.trim_start().strip_prefix(comment)?;
-    let (key, value) = after.split_once('=')?;
-    let key = key.trim().to_ascii_lowercase();
-    if !matches!(key.as_str(), "syntax" | "escape" | "check") {
-        return None;
-    }
-    let start = line.start + text.len() - value.trim_start().len();
-    let value = value.trim();
+    let (key, value) = is_directive(after)?;
+    let start = line.start + text.trim_end().len() - value.len();
     let span = Span::new(start, start + value.len());
-    (!value.is_empty()).then(|| (key, Word { text: value.to_owned(), span }))
+    Some((key, Word { text: value.to_owned(), span }))
+}
+
+/// Reads a comment's text as a parser directive.
+pub(crate) fn is_directive(comment: &str) -> Option<(String, &str)> {
+    let (key, value) = comment.split_once('=')?;
+    let key = key.trim().to_ascii_lowercase();
+    let value = value.trim();
+    let is_known = matches!(key.as_str(), "syntax" | "escape" | "check");
+    (is_known && !value.is_empty()).then_some((key, value))
 }
 
 /// Finds the `syntax` directive where BuildKit's own detection looks: after a `#!` line, and with

@@ -23,6 +23,7 @@ mod names;
 mod parser;
 mod source;
 mod suggest;
+mod survey;
 
 #[cfg(test)]
 mod corpus;
@@ -37,9 +38,10 @@ pub use expand::{
     ExpandError, Expanded, expand_heredoc, expand_word, expand_word_noting, expand_words,
 };
 pub use git::{GitReference, GitTimes, GitTransport, InvalidGitReference};
-pub use lint::{Rule, Warning};
+pub use lint::{Checked, Checks, Rule, Warning};
 pub use mount::{Mount, MountField, MountKind, MountSpec, Sharing};
 pub use names::{InvalidStageName, StageName, find_base, find_stage};
 pub use parser::{parse, parse_trigger};
 pub use source::{Position, Span, Word};
 pub use suggest::suggest;
+pub use survey::{Argument, BaseFacts, Mounted, OtherPlatform, Parameters, Surroundings};

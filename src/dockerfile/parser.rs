@@ -6,7 +6,7 @@ use crate::dockerfile::ast::{
 use crate::dockerfile::error::{Error, ErrorKind};
 use crate::dockerfile::flags::{self, Flags, Takes};
 use crate::dockerfile::lines::{Lines, Logical, Slice};
-use crate::dockerfile::lint::{self, Note};
+use crate::dockerfile::lint::{self, Checks, Note};
 use crate::dockerfile::names::StageName;
 use crate::dockerfile::source::{Span, Word};
 use crate::dockerfile::suggest::suggest;
@@ -98,13 +98,14 @@ impl<'a> Head<'a> {
         Span::new(span.start, self.heredocs.last().map_or(span.end, |heredoc| heredoc.end))
     }
 
-    fn into_instruction(self, kind: InstructionKind) -> Instruction {
+    fn into_instruction(self, kind: InstructionKind, checks: Option<Checks>) -> Instruction {
         Instruction {
             kind,
             span: self.span(),
             keyword_span: self.keyword.span(),
             original: self.whole.text().to_owned(),
             flags: self.flags,
+            checks,
         }
     }
 }
@@ -143,22 +144,23 @@ pub fn parse(text: &str) -> Result<Dockerfile, Error> {
     let mut notes: Vec<Note> = Vec::new();
     while let Some(logical) = lines.logical()? {
         let head = head(&mut lines, &logical)?;
-        let mut note = Note {
-            keyword: head.keyword.word(),
-            empty_continuations: logical.empty_continuations.clone(),
-            ..Note::default()
-        };
+        let mut note = Note::new(&logical, head.keyword.word(), head.span());
         if head.name == "from" {
             stages.push(from(&head, &mut note)?);
         } else {
             let kind = kinds::read(&head, &mut note)?;
             match (stages.last_mut(), kind) {
-                (None, InstructionKind::Arg(pairs)) => global_args.extend(pairs),
+                (None, InstructionKind::Arg(pairs)) => {
+                    note.is_global = true;
+                    global_args.extend(pairs);
+                }
                 (None, _) => {
                     let message = "no build stage in current context";
                     return Err(Error::new(ErrorKind::NoStage, message, head.keyword.span()));
                 }
-                (Some(stage), kind) => stage.instructions.push(head.into_instruction(kind)),
+                (Some(stage), kind) => {
+                    stage.instructions.push(head.into_instruction(kind, note.checks.clone()));
+                }
             }
         }
         notes.push(note);
@@ -176,9 +178,9 @@ pub fn parse(text: &str) -> Result<Dockerfile, Error> {
         directives: lines.directives,
         global_args,
         stages,
-        warnings: Vec::new(),
+        remarks: Vec::new(),
     };
-    file.warnings = lint::check(&file, &notes);
+    file.remarks = lint::remarks(&file, &notes);
     Ok(file)
 }
 
@@ -202,7 +204,7 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, Error> {
         let message = "onbuild trigger should be a single expression";
         return Err(Error::new(ErrorKind::BadArguments, message, whole));
     }
-    Ok(head.into_instruction(kind))
+    Ok(head.into_instruction(kind, None))
 }
 
 fn from(head: &Head<'_>, note: &mut Note) -> Result<Stage, Error> {
@@ -223,7 +225,11 @@ fn from(head: &Head<'_>, note: &mut Note) -> Result<Stage, Error> {
     let parsed = name
         .map(|name| name.text().parse::<StageName>().map_err(|error| bad_name(name, &error)))
         .transpose()?;
+    let described = parsed.as_ref().map(StageName::as_str);
+    note.defines = described.map(str::to_owned).into_iter().collect();
     Ok(Stage {
+        description: described.and_then(|name| note.description(name)),
+        checks: note.checks.clone(),
         name: parsed,
         name_span: note.stage_name.as_ref().map(|Word { span, .. }| *span),
         base: base.word(),

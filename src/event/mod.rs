@@ -3,6 +3,8 @@
 //! Whoever does the work emits an [`Event`] to a [`Sink`]; only the command line draws. Positions
 //! are absolute, so a retry or a resumed transfer simply reports a lower one.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -82,6 +84,9 @@ pub enum Event {
         /// The line, without a final newline.
         text: String,
     },
+    /// A warning about a place in a Dockerfile.
+    #[serde(rename = "warning")]
+    Finding(Box<Finding>),
     /// A step began.
     StepStarted {
         /// The step.
@@ -154,6 +159,27 @@ pub enum Event {
     },
 }
 
+/// What a check found, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What is wrong there.
+    pub text: String,
+    /// The rule's name.
+    pub rule: String,
+    /// What the rule asks for.
+    pub hint: String,
+    /// The file's name as the user knows it.
+    pub file: String,
+    /// The line that docker's tools name, from 1.
+    pub line: usize,
+    /// The file's text.
+    #[serde(skip)]
+    pub source: Arc<str>,
+    /// The bytes of the text that it is about.
+    #[serde(skip)]
+    pub span: Range<usize>,
+}
+
 /// Where events go.
 pub trait Sink: Send + Sync {
     /// Takes one event. Must not block for long: it is called from the code that moves bytes.
@@ -193,5 +219,20 @@ mod tests {
         let event = Event::StepOutput { step: StepId(3), bytes: b"hi\n".to_vec() };
         let text = serde_json::to_string(&event).expect("serialises");
         assert_eq!(text, r#"{"event":"step_output","step":3,"bytes":"hi\n"}"#);
+        let finding = Finding {
+            text: "B".to_owned(),
+            rule: "StageNameCasing".to_owned(),
+            hint: "Stage names are in lower case.".to_owned(),
+            file: "Dockerfile".to_owned(),
+            line: 2,
+            source: "\nFROM a AS B".into(),
+            span: 11..12,
+        };
+        let event = Event::Finding(Box::new(finding));
+        let text = serde_json::to_string(&event).expect("serialises");
+        assert_eq!(
+            text,
+            r#"{"event":"warning","text":"B","rule":"StageNameCasing","hint":"Stage names are in lower case.","file":"Dockerfile","line":2}"#
+        );
     }
 }

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ignore::pattern::Pattern;
 
+pub(crate) use pattern::clean;
+
 /// Why a `.dockerignore` was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -97,6 +99,17 @@ impl Patterns {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
+    }
+
+    /// Whether some pattern brings back what others exclude.
+    pub(crate) fn brings_back(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.includes)
+    }
+
+    /// Whether a pattern excludes everything in the context.
+    pub(crate) fn leaves_nothing(&self) -> bool {
+        let all = |pattern: &Pattern| matches!(pattern.written.as_str(), "*" | "**" | "**/*");
+        self.patterns.iter().any(all)
     }
 
     /// Says what to do with a path, given the state of its directory; returns the state for what

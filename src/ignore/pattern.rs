@@ -89,7 +89,7 @@ impl Pattern {
 }
 
 /// Cleans a path by its text alone, as Go's `filepath.Clean` does.
-fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::credentials::{Credentials, Locations};
-use crate::event::{Event, Sink};
+use crate::event::{Event, Finding, Sink};
 use crate::image::{Digest, RegistryName, Repository, RepositoryName};
 use crate::registry::{Client, ClientOptions, Hosts};
 use crate::store::{SharedLock, Store};
@@ -108,6 +108,11 @@ impl Session {
     /// Says something the user should know though the work goes on.
     pub fn warn(&self, text: impl Into<String>) {
         self.sink.emit(Event::Warning { text: text.into() });
+    }
+
+    /// Says what a check found in a Dockerfile.
+    pub(super) fn found(&self, finding: Finding) {
+        self.sink.emit(Event::Finding(Box::new(finding)));
     }
 
     /// Returns the names that `repository`'s content has in `registry`, when pulls of it go there:

@@ -232,6 +232,21 @@ pub(super) fn platform_arg(name: &str, options: &PlanOptions) -> Option<String> 
     }
 }
 
+impl PlanOptions {
+    /// Returns the predefined arguments of the global scope.
+    #[must_use]
+    pub fn predefined(&self) -> Vec<(String, String)> {
+        let parts = ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT"];
+        let names = ["TARGET", "BUILD"]
+            .into_iter()
+            .flat_map(|side| parts.iter().map(move |part| format!("{side}{part}")));
+        names
+            .chain(["TARGETSTAGE".to_owned()])
+            .filter_map(|name| platform_arg(&name, self).map(|value| (name, value)))
+            .collect()
+    }
+}
+
 fn global_args(
     dockerfile: &Dockerfile,
     options: &PlanOptions,

@@ -13,7 +13,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 use crate::event::{Direction, Event, StepId, StepOutcome, TransferId, TransferOutcome};
 
 use super::plain::{direction_word, rate};
-use super::text::{DIM, bytes, cut, last_line, seconds, terminal_columns, warning};
+use super::text::{DIM, bytes, cut, last_line, seconds, terminal_columns};
+use super::warning::{finding, warning};
 
 /// Draws at most this often a second; more only costs time.
 const FRAMES: u8 = 15;
@@ -82,7 +83,8 @@ impl Bars {
         let mut state = self.screen.lock();
         match event {
             Event::Note { text } => self.screen.say(&format!("{DIM}{text}{DIM:#}")),
-            Event::Warning { text } => self.screen.say(&warning(&text)),
+            Event::Warning { text } => self.screen.say(warning(&text).trim_end()),
+            Event::Finding(it) => self.screen.say(finding(&it).trim_end()),
             Event::StepStarted { step, name } => {
                 let name = name.lines().next().unwrap_or_default().to_owned();
                 state.steps.insert(step, Step::new(name));

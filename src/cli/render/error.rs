@@ -8,6 +8,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet as Source};
 use crate::operations::{Error, Kind};
 
 use super::text::{DIM, ERROR};
+use super::warning::first_line;
 
 /// How many of a failed step's last lines are repeated below the error.
 const TAIL_LINES: usize = 20;
@@ -27,7 +28,8 @@ pub(crate) fn error(error: &Error) -> String {
     match &error.snippet {
         Some(snippet) => {
             let level = Level::ERROR;
-            let annotation = AnnotationKind::Primary.span(one_line(snippet));
+            let span = snippet.span.start..snippet.span.end;
+            let annotation = AnnotationKind::Primary.span(first_line(&snippet.text, &span));
             let source = Source::source(&*snippet.text).path(&*snippet.file).annotation(annotation);
             let report = [level.primary_title(&*error.message).element(source)];
             text.push_str(&Renderer::styled().render(&report));
@@ -51,15 +53,6 @@ pub(crate) fn error(error: &Error) -> String {
         let _ = writeln!(text, "  {DIM}hint:{DIM:#} {hint}");
     }
     text
-}
-
-/// Returns the span as the renderer wants it: within the text, and on one line, so that a long
-/// instruction is pointed at and not repeated.
-fn one_line(snippet: &crate::operations::Snippet) -> std::ops::Range<usize> {
-    let length = snippet.text.len();
-    let (start, end) = (snippet.span.start.min(length), snippet.span.end.min(length));
-    let line_end = snippet.text[start..end].find('\n').map_or(end, |at| start + at);
-    start..line_end
 }
 
 /// Returns the exit code of a kind of failure.

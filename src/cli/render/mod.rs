@@ -10,9 +10,11 @@ mod plain;
 mod table;
 mod template;
 mod text;
+mod warning;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::event::{Event, Sink};
 
@@ -42,7 +44,14 @@ pub(crate) enum ProgressMode {
 }
 
 /// The sink that a command draws with.
-pub(crate) enum Progress {
+pub(crate) struct Progress {
+    way: Way,
+    /// How many warnings came from checks.
+    findings: AtomicUsize,
+}
+
+/// The ways to draw.
+enum Way {
     Bars(Bars),
     Plain(Plain),
     Json(JsonLines),
@@ -53,34 +62,43 @@ impl Progress {
     /// Returns the way of drawing that `mode` means on this standard error.
     pub(crate) fn new(mode: ProgressMode) -> Arc<Self> {
         let is_terminal = std::io::stderr().is_terminal();
-        Arc::new(match mode {
-            ProgressMode::Auto if is_terminal => Self::Bars(Bars::new()),
-            ProgressMode::Auto | ProgressMode::Plain => Self::Plain(Plain::new()),
-            ProgressMode::Tty => Self::Bars(Bars::new()),
-            ProgressMode::Quiet => Self::Quiet,
-            ProgressMode::Rawjson => Self::Json(JsonLines::new()),
-        })
+        let way = match mode {
+            ProgressMode::Auto if is_terminal => Way::Bars(Bars::new()),
+            ProgressMode::Auto | ProgressMode::Plain => Way::Plain(Plain::new()),
+            ProgressMode::Tty => Way::Bars(Bars::new()),
+            ProgressMode::Quiet => Way::Quiet,
+            ProgressMode::Rawjson => Way::Json(JsonLines::new()),
+        };
+        Arc::new(Self { way, findings: AtomicUsize::new(0) })
     }
 
     /// Takes what is drawn off the screen, so that an error or a result can follow.
     pub(crate) fn finish(&self) {
-        if let Self::Bars(bars) = self {
+        if let Way::Bars(bars) = &self.way {
             bars.finish();
         }
+    }
+
+    /// Returns how many warnings came from checks so far.
+    pub(crate) fn findings(&self) -> usize {
+        self.findings.load(Ordering::Relaxed)
     }
 }
 
 impl Sink for Progress {
     fn emit(&self, event: Event) {
-        match self {
-            Self::Bars(bars) => bars.emit(event),
-            Self::Plain(plain) => plain.emit(event),
-            Self::Json(json) => json.emit(&event),
-            Self::Quiet => {
-                if let Event::Warning { text } = event {
-                    anstream::eprintln!("{}", text::warning(&text));
-                }
-            }
+        if matches!(&event, Event::Finding(_)) {
+            self.findings.fetch_add(1, Ordering::Relaxed);
+        }
+        match &self.way {
+            Way::Bars(bars) => bars.emit(event),
+            Way::Plain(plain) => plain.emit(event),
+            Way::Json(json) => json.emit(&event),
+            Way::Quiet => match event {
+                Event::Warning { text } => anstream::eprint!("{}", warning::warning(&text)),
+                Event::Finding(it) => anstream::eprint!("{}", warning::finding(&it)),
+                _ => {}
+            },
         }
     }
 }

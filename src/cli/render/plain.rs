@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use crate::event::{Direction, Event, StepId, StepOutcome, TransferId, TransferOutcome};
 
-use super::text::{bytes, seconds, warning};
+use super::text::{bytes, seconds};
+use super::warning::{finding, warning};
 
 /// Writes numbered lines to standard error.
 pub(crate) struct Plain {
@@ -46,7 +47,8 @@ impl Plain {
         let mut state = self.lock();
         match event {
             Event::Note { text } => anstream::eprintln!("{text}"),
-            Event::Warning { text } => anstream::eprintln!("{}", warning(&text)),
+            Event::Warning { text } => anstream::eprint!("{}", warning(&text)),
+            Event::Finding(it) => anstream::eprint!("{}", finding(&it)),
             Event::StepStarted { step, name } => {
                 let number = state.number();
                 let one_line = name.lines().next().unwrap_or_default();

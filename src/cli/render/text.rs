@@ -61,11 +61,6 @@ pub(crate) fn age(elapsed_seconds: i64) -> String {
     format!("{count} {unit} ago")
 }
 
-/// Returns a warning as a line.
-pub(crate) fn warning(text: &str) -> String {
-    format!("{WARNING}warning{WARNING:#}: {text}")
-}
-
 /// Returns how wide standard error's terminal is; without one, wide enough for anything.
 pub(crate) fn terminal_columns() -> usize {
     match rustix::termios::tcgetwinsize(std::io::stderr()) {

@@ -1,5 +1,6 @@
 //! `build` and `build-push`: a Dockerfile to an image, its layers published while it is built.
 
+mod checks;
 mod job;
 mod plan;
 mod publishing;

@@ -1,11 +1,12 @@
 //! From sources to a plan: parse, select, resolve the bases, expand.
 
 use crate::build::{self, Outline, Plan, PlanOptions};
-use crate::dockerfile::{self, Dockerfile};
+use crate::dockerfile;
 use crate::image::Platform;
 use crate::operations::resolve::resolve_base;
 use crate::operations::{Error, Session};
 
+use super::checks;
 use super::request::BuildRequest;
 use super::sources::Sources;
 
@@ -16,7 +17,6 @@ pub(super) async fn plan(
     sources: &Sources,
 ) -> Result<Plan, PlanError> {
     let dockerfile = dockerfile::parse(&sources.text)?;
-    warn(session, &dockerfile, sources);
     let options = PlanOptions {
         build_args: request.build_args.clone(),
         target: request.target.clone(),
@@ -40,7 +40,11 @@ pub(super) async fn plan(
         })
     });
     let bases = futures_util::future::try_join_all(bases).await?;
-    Ok(Plan::new(&dockerfile, &options, &outline, bases)?)
+    let checked = checks::check(&dockerfile, &options, &outline, &bases, sources)?;
+    checks::report(session, sources, &checked);
+    let plan = Plan::new(&dockerfile, &options, &outline, bases)?;
+    checks::refuse(&checked)?;
+    Ok(plan)
 }
 
 /// What can go wrong before the first step.
@@ -66,13 +70,5 @@ impl From<build::Error> for PlanError {
 impl From<Error> for PlanError {
     fn from(error: Error) -> Self {
         Self::Operation(error)
-    }
-}
-
-fn warn(session: &Session, dockerfile: &Dockerfile, sources: &Sources) {
-    for warning in &dockerfile.warnings {
-        let line = warning.span.position(&sources.text).line;
-        let rule = warning.rule.name();
-        session.warn(format!("{rule}: {} ({}:{line})", warning.message, sources.name));
     }
 }
