@@ -51,6 +51,13 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What a step adds by URL could not be had.
+    #[error("failed to get what the step adds")]
+    Remote {
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -151,6 +151,15 @@ impl Patterns {
         Filter { patterns: self, last: Mutex::new(Default::default()) }
     }
 
+    /// Returns the state for what is in `directory`, whatever was asked before.
+    #[must_use]
+    pub fn state_of(&self, directory: &Path) -> State {
+        if directory.as_os_str().is_empty() {
+            return State::default();
+        }
+        self.matches(directory, &self.state_above(directory)).2
+    }
+
     fn state_above(&self, path: &Path) -> State {
         let mut state = State::default();
         let mut above: Vec<&Path> = path.ancestors().skip(1).collect();

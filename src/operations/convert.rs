@@ -135,7 +135,7 @@ impl From<build::Error> for Error {
 fn kind_within(error: &build::Error) -> Kind {
     match error {
         build::Error::Step { source, .. } => kind_within(source),
-        build::Error::Base { source, .. } => {
+        build::Error::Base { source, .. } | build::Error::Remote { source } => {
             source.downcast_ref::<Error>().map_or(Kind::Network, |error| error.kind)
         }
         build::Error::Sandbox(sandbox::Error::Corrupt { .. }) => Kind::Integrity,

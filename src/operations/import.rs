@@ -7,8 +7,8 @@ use crate::build::{HistoryItem, Layer, Outline, Plan, PlanOptions, assemble};
 use crate::dockerfile;
 use crate::image::{Descriptor, Platform, Reference};
 use crate::layer::{
-    Compression, CopyRequest, LayerTar, LayerWriter, SealedLayer, SourceTree, View, decompress,
-    select,
+    Compression, CopyInput, CopyRequest, LayerTar, LayerWriter, SealedLayer, SourceTree, View,
+    decompress, select,
 };
 use crate::store::Store;
 
@@ -135,14 +135,12 @@ fn seal_tar(store: &Store, source: impl Read + Send) -> Result<SealedLayer, Erro
 
 fn seal_directory(store: &Store, root: &Path) -> Result<SealedLayer, Error> {
     let request = CopyRequest {
-        sources: vec![".".to_owned()],
+        sources: vec![CopyInput::Exact(".".to_owned())],
         destination: "/".to_owned(),
-        owner: None,
-        mode: None,
         keep_ownership: true,
-        extract: false,
+        ..CopyRequest::default()
     };
-    let selection = select(&SourceTree { root, ignored: None }, &request)?;
+    let selection = select(Some(&SourceTree { root, ignored: None }), &request)?;
     let ingest = store.ingest_file()?;
     let output = duplicate(ingest.file())?;
     let mut tar = LayerTar::new(LayerWriter::new(output, Compression::default()));

@@ -142,7 +142,7 @@ fn copy_from(request: &CopyFromRequest, output: OwnedFd) -> Result<SealedLayer, 
 fn select_from(request: &CopyFromRequest) -> Result<(Selection, Option<OwnedFd>), Failure> {
     let (root, held) = tree_of(&request.layers, &request.indexes, &request.snapshots_directory)?;
     let tree = SourceTree { root: &root, ignored: None };
-    let selection = select(&tree, &request.copy).map_err(|error| copy_failure(&error))?;
+    let selection = select(Some(&tree), &request.copy).map_err(|error| copy_failure(&error))?;
     Ok((selection, held))
 }
 

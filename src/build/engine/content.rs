@@ -4,10 +4,9 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use crate::dockerfile::Verdict;
 use crate::image::{ChainId, DiffId, Digest};
 use crate::layer::{
-    Compression, CopyRequest, Ignore, LayerTar, LayerWriter, Selection, SourceTree, View, select,
+    Compression, CopyInput, CopyRequest, LayerTar, LayerWriter, Selection, SourceTree, View, select,
 };
 use crate::sandbox::UnpackRequest;
 
@@ -106,30 +105,27 @@ impl Build<'_> {
     }
 }
 
-/// Finds `request`'s sources in `context`, without what its ignore file leaves out.
-pub(super) fn select_in(context: &Context, request: &CopyRequest) -> Result<Selection, Error> {
-    let filter = context.ignored.filter();
-    let ignored = |path: &Path, is_directory: bool| match filter.verdict(path, is_directory) {
-        Verdict::Keep => Ignore::Keep,
-        Verdict::Skip => Ignore::Skip,
-        Verdict::SkipTree => Ignore::SkipTree,
-    };
-    Ok(select(&SourceTree { root: &context.root, ignored: Some(&ignored) }, request)?)
+/// Finds `request`'s sources, paths in `context` without what its ignore file leaves out.
+pub(super) fn select_in(
+    context: Option<&Context>,
+    request: &CopyRequest,
+) -> Result<Selection, Error> {
+    let tree =
+        context.map(|context| SourceTree { root: &context.root, ignored: Some(&context.ignored) });
+    Ok(select(tree.as_ref(), request)?)
 }
 
 fn context_selection(context: &Context, path: &str) -> Result<Selection, Error> {
-    select_in(context, &mount_request(path, false))
+    select_in(Some(context), &mount_request(path, false))
 }
 
 /// Returns the request that takes `path` as it is to [`NAME`].
 fn mount_request(path: &str, keep_ownership: bool) -> CopyRequest {
     CopyRequest {
-        sources: vec![path.to_owned()],
+        sources: vec![CopyInput::Exact(path.to_owned())],
         destination: format!("/{NAME}"),
-        owner: None,
-        mode: None,
         keep_ownership,
-        extract: false,
+        ..CopyRequest::default()
     }
 }
 

@@ -10,6 +10,7 @@ mod content;
 mod copy;
 mod directory;
 mod growth;
+mod missing;
 mod run;
 mod snapshots;
 mod unsupported;

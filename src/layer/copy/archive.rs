@@ -9,7 +9,7 @@ use tar::EntryType;
 
 use crate::layer::{Entry, EntryKind, LayerTar, decompress};
 
-use super::destination::Plan;
+use super::destination::{PARENT_MODE, Plan};
 use super::files::is_kept;
 use super::tree::clean;
 use super::{CopyError, CopyRequest};
@@ -131,7 +131,7 @@ fn write_parents<W: Write>(
     if plan.has_written(parent) && plan.kind(parent) == Some(EntryKind::Directory) {
         return Ok(());
     }
-    plan.make_directories(parent)?;
+    plan.make_directories(parent, PARENT_MODE)?;
     for planned in plan.take().into_values() {
         tar.append(&planned.entry, None)?;
     }

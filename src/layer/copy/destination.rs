@@ -11,11 +11,15 @@ use std::path::{Path, PathBuf};
 
 use crate::layer::{Entry, EntryKind, View};
 
+use super::select::Source;
 use super::tree::{Kind, clean};
 use super::walk::Node;
-use super::{CopyError, CopyRequest};
+use super::{CopyError, CopyRequest, ModeChange};
 
 const MOST_LINKS: usize = 40;
+
+/// The mode of directories that are made because something goes into them.
+pub(super) const PARENT_MODE: u32 = 0o755;
 
 /// One entry to write.
 #[derive(Debug)]
@@ -107,9 +111,16 @@ impl<'a> Plan<'a> {
         Ok(done)
     }
 
+    /// Returns the mode that `--chmod` gives new parents of what is copied: a number does, without
+    /// its set-id and sticky bits; a change of modes does not.
+    fn parent_mode(&self) -> u32 {
+        let octal = self.request.mode.as_ref().and_then(ModeChange::octal);
+        octal.map_or(PARENT_MODE, |mode| mode & 0o777)
+    }
+
     /// Makes sure that the directory `path`, which has no links in it, and its parents are there:
-    /// lists those that exist with the metadata they have, and plans the others.
-    pub(super) fn make_directories(&mut self, path: &Path) -> Result<(), CopyError> {
+    /// lists those that exist with the metadata they have, and plans the others with `mode`.
+    pub(super) fn make_directories(&mut self, path: &Path, mode: u32) -> Result<(), CopyError> {
         let mut parents: Vec<&Path> = path.ancestors().collect();
         parents.pop();
         for directory in parents.into_iter().rev() {
@@ -122,69 +133,111 @@ impl<'a> Plan<'a> {
             let entry = match self.existing(directory) {
                 Some(entry) if entry.is_directory() => Entry { path: directory.into(), ..entry },
                 Some(_) => return Err(CopyError::NotDirectory(directory.to_owned())),
-                None => self.new_directory(directory),
+                None => self.new_directory(directory, mode),
             };
             self.insert(entry, None);
         }
         Ok(())
     }
 
-    fn new_directory(&self, path: &Path) -> Entry {
-        let mut entry = Entry::implied_directory(path);
+    fn new_directory(&self, path: &Path, mode: u32) -> Entry {
+        let mut entry = Entry::new(path, EntryKind::Directory, mode);
         (entry.uid, entry.gid) = self.request.owner.unwrap_or_default();
-        if let Some(change) = &self.request.mode {
-            entry.mode = change.apply(entry.mode, true);
-        }
         entry.mtime = self.new_mtime;
         entry
     }
 
-    /// Plans the directory `content` of source number `number` below the directory `target`.
-    pub(super) fn place_content(
+    /// Plans `source`, which is number `number`, at `target`, which `is_directory` says is meant to
+    /// be a directory.
+    pub(super) fn place_source(
         &mut self,
         number: usize,
-        source: &Node,
-        content: &'a [Node],
+        source: &'a Source,
         target: &Path,
+        is_directory: bool,
     ) -> Result<(), CopyError> {
-        self.make_directories(target)?;
-        for node in content {
+        let mode = self.parent_mode();
+        if is_directory {
+            self.make_directories(target, mode)?;
+        }
+        if source.node.meta.kind == Kind::Directory {
+            return self.place_content((number, source), target, mode);
+        }
+        self.place_file((number, source), target, mode)
+    }
+
+    /// Plans what is in a directory below the directory `target`.
+    fn place_content(
+        &mut self,
+        from: (usize, &'a Source),
+        target: &Path,
+        mode: u32,
+    ) -> Result<(), CopyError> {
+        let source = &from.1.node;
+        if from.1.whole && self.kind(target).is_none() {
+            self.make_directories(target.parent().unwrap_or(Path::new("")), mode)?;
+            self.place(from, source, target.to_owned())?;
+        } else {
+            self.make_directories(target, mode)?;
+        }
+        for node in &from.1.content {
             let below = node.path.strip_prefix(&source.path).unwrap_or(&node.path);
-            self.place(number, node, target.join(below))?;
+            self.place(from, node, target.join(below))?;
         }
         Ok(())
     }
 
-    /// Plans the file `node` of source number `number` at `target`, or below it if that is a
-    /// directory.
-    pub(super) fn place_file(
+    /// Plans a file at `target`, or below it if that is a directory.
+    fn place_file(
         &mut self,
-        number: usize,
-        node: &'a Node,
-        name: &Path,
+        from: (usize, &'a Source),
         target: &Path,
+        mode: u32,
     ) -> Result<(), CopyError> {
         let is_directory = self.kind(target) == Some(EntryKind::Directory);
-        let target = if is_directory { target.join(name) } else { target.to_owned() };
-        self.make_directories(target.parent().unwrap_or(Path::new("")))?;
-        self.place(number, node, target)
+        if !is_directory && (self.entries.contains_key(target) || self.has_written(target)) {
+            // It would silently take the place of another source.
+            return Err(CopyError::DestinationNotDirectory(self.request.destination.clone()));
+        }
+        let target = if is_directory { target.join(&from.1.name) } else { target.to_owned() };
+        self.make_directories(target.parent().unwrap_or(Path::new("")), mode)?;
+        self.place(from, &from.1.node, target)
     }
 
-    fn place(&mut self, number: usize, node: &'a Node, path: PathBuf) -> Result<(), CopyError> {
+    fn place(
+        &mut self,
+        from: (usize, &'a Source),
+        node: &'a Node,
+        path: PathBuf,
+    ) -> Result<(), CopyError> {
         let in_the_way = self.kind(&path);
         let is_directory = node.meta.kind == Kind::Directory;
         match in_the_way {
             Some(EntryKind::Directory) if !is_directory => {
                 return Err(CopyError::IsDirectory(path));
             }
+            Some(EntryKind::Directory) if node.is_parent => {
+                self.change_mode(&path, node.meta.mode);
+                return Ok(());
+            }
             Some(kind) if is_directory && kind != EntryKind::Directory => {
                 return Err(CopyError::NotDirectory(path));
             }
             _ => {}
         }
-        let entry = self.entry(node, path);
-        self.insert(entry, Some((number, node)));
+        let entry = self.entry(from.1, node, path);
+        self.insert(entry, Some((from.0, node)));
         Ok(())
+    }
+
+    /// Gives the directory at `path` the mode of a source's directory: all that one takes of it that
+    /// is only there for what is in it.
+    fn change_mode(&mut self, path: &Path, mode: u32) {
+        if let Some(planned) = self.entries.get_mut(path) {
+            planned.entry.mode = mode;
+        } else if let Some(entry) = self.existing(path).filter(|_| !self.has_written(path)) {
+            self.insert(Entry { mode, ..entry }, None);
+        }
     }
 
     fn insert(&mut self, entry: Entry, from: Option<(usize, &'a Node)>) {
@@ -192,7 +245,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Returns the entry of `node` at `path`: a file's size is there, its extended attributes are not.
-    fn entry(&self, node: &Node, path: PathBuf) -> Entry {
+    fn entry(&self, source: &Source, node: &Node, path: PathBuf) -> Entry {
         let meta = &node.meta;
         let (major, minor) = meta.device_number;
         let kind = match meta.kind {
@@ -211,7 +264,7 @@ impl<'a> Plan<'a> {
             _ if is_link => 0o777,
             _ => meta.mode,
         };
-        let kept = if self.request.keep_ownership { (meta.uid, meta.gid) } else { (0, 0) };
+        let kept = if source.keep_ownership { (meta.uid, meta.gid) } else { (0, 0) };
         let (uid, gid) = self.request.owner.unwrap_or(kept);
         let mtime = meta.mtime_ns.div_euclid(1_000_000_000);
         Entry { path, kind, mode, uid, gid, mtime, xattrs: node.xattrs.clone() }

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use crate::image::{Algorithm, Digest};
 
 use super::files::{Opener, Xattrs, read_xattrs};
-use super::select::Selection;
+use super::select::{Selection, Source};
 use super::stat_cache::now_ns;
 use super::tree::{Kind, failed};
 use super::walk::Node;
@@ -40,6 +40,9 @@ struct Content {
     xattrs: Xattrs,
 }
 
+/// A regular file and the source that it is of.
+type File<'a> = (&'a Source, &'a Node);
+
 impl Selection {
     /// Returns the content key: a digest over names, kinds, modes, owners, link targets, extended
     /// attributes and file contents, in order. Times do not count. Blocks; reads, on several threads,
@@ -51,7 +54,7 @@ impl Selection {
     /// was when it was selected.
     pub fn digest(&self, cache: &StatCache) -> Result<Digest, CopyError> {
         let contents = self.contents(cache)?;
-        let mut files = 0;
+        let mut contents = contents.iter();
         let mut listing = Listing::default();
         for source in &self.sources {
             let is_directory = source.node.meta.kind == Kind::Directory;
@@ -59,12 +62,11 @@ impl Selection {
             listing.number(u64::from(is_directory));
             listing.number(source.content.len() as u64);
             let skip = source.node.path.as_os_str().len();
-            for node in std::iter::once(&source.node).chain(&source.content) {
+            for node in source.nodes() {
                 let below = &node.path.as_os_str().as_bytes()[skip..];
-                listing.node(OsStr::from_bytes(below), node, self.keep_ownership);
-                if node.meta.kind == Kind::File {
-                    let content = &contents[files];
-                    files += 1;
+                listing.node(OsStr::from_bytes(below), node, source.keep_ownership);
+                let content = (node.meta.kind == Kind::File).then(|| contents.next()).flatten();
+                if let Some(content) = content {
                     listing.bytes.extend_from_slice(&content.sha256);
                     listing.xattrs(&content.xattrs);
                 }
@@ -75,13 +77,19 @@ impl Selection {
 
     /// Returns the content of every regular file, in order.
     fn contents(&self, cache: &StatCache) -> Result<Vec<Content>, CopyError> {
-        let files: Vec<&Node> = self.nodes().filter(|node| node.meta.kind == Kind::File).collect();
+        let all =
+            self.sources.iter().flat_map(|source| source.nodes().map(move |node| (source, node)));
+        let files: Vec<File<'_>> = all.filter(|(_, node)| node.meta.kind == Kind::File).collect();
         let mut contents = vec![Content::default(); files.len()];
         let mut unknown = Vec::new();
         // Names of one file are read once.
         let mut first_names: HashMap<(u64, u64), usize> = HashMap::new();
         let mut other_names = Vec::new();
-        for (at, node) in files.iter().enumerate() {
+        for (at, (source, node)) in files.iter().enumerate() {
+            if let Some(content) = &source.inline {
+                contents[at].sha256 = Sha256::digest(content).into();
+                continue;
+            }
             if let Some(sha256) = cache.lookup(&node.meta) {
                 contents[at].sha256 = sha256;
                 continue;
@@ -107,17 +115,17 @@ impl Selection {
     /// Reads the files at the places `unknown` on several threads, and remembers their digests.
     fn read(
         &self,
-        files: &[&Node],
+        files: &[File<'_>],
         unknown: &[usize],
         cache: &StatCache,
     ) -> Result<Vec<(usize, Content)>, CopyError> {
         let started_ns = now_ns();
-        let bytes: u64 = unknown.iter().map(|at| files[*at].meta.size).sum();
+        let bytes: u64 = unknown.iter().map(|at| files[*at].1.meta.size).sum();
         let next = AtomicUsize::new(0);
         let stop = AtomicBool::new(false);
         let batch = BATCH.min(unknown.len() / 8 + 1);
         let work = || -> Result<Vec<(usize, Content)>, CopyError> {
-            let mut reader = Reader { opener: Opener::new(&self.tree), buffer: Vec::new() };
+            let mut reader = Reader { opener: Opener::new(&self.trees), buffer: Vec::new() };
             let mut done = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let from = next.fetch_add(batch, Ordering::Relaxed);
@@ -150,7 +158,7 @@ impl Selection {
         })?;
         let plain = done.iter().filter(|(_, content)| content.xattrs.is_empty());
         let digests: Vec<_> =
-            plain.map(|(at, content)| (files[*at].meta, content.sha256)).collect();
+            plain.map(|(at, content)| (files[*at].1.meta, content.sha256)).collect();
         cache.remember(&digests, started_ns);
         Ok(done)
     }
@@ -166,8 +174,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(&mut self, node: &Node) -> Result<Content, CopyError> {
-        let mut file = self.opener.open(node)?;
+    fn read(&mut self, (source, node): File<'_>) -> Result<Content, CopyError> {
+        let mut file = self.opener.open(source.tree, node)?;
         let xattrs = read_xattrs(&file);
         let wanted = usize::try_from(node.meta.size).unwrap_or(usize::MAX).saturating_add(1);
         let size = wanted.clamp(4096, 256 * 1024);
@@ -236,6 +244,8 @@ impl Listing {
         self.text(below.as_bytes());
         let meta = &node.meta;
         self.bytes.push(match meta.kind {
+            // One that only others need leaves more of an existing directory as it is.
+            Kind::Directory if node.is_parent => b'D',
             Kind::Directory => b'd',
             // A socket becomes an empty file.
             Kind::File => b'f',

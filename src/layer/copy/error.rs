@@ -23,6 +23,15 @@ pub enum CopyError {
     /// A source's wildcard breaks the syntax of Go's `filepath.Match`.
     #[error("invalid pattern `{0}`: `[` without an end, or nothing after `\\`")]
     Pattern(String),
+    /// A pattern of `--exclude` or `--parents` is malformed.
+    #[error("invalid pattern `{pattern}`")]
+    Exclude {
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        #[source]
+        source: crate::ignore::IgnoreError,
+    },
     /// Several files were to be written to one path.
     #[error(
         "when using COPY or ADD with more than one source file, the destination must be a \

@@ -18,28 +18,29 @@ pub(super) type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Opens files by their nodes; keeps the last one's directory open, as the next is mostly in it too.
 pub(super) struct Opener<'a> {
-    tree: &'a Tree,
-    directory: Option<(PathBuf, OwnedFd)>,
+    trees: &'a [Tree],
+    /// The number of the tree and the path in there.
+    directory: Option<(usize, PathBuf, OwnedFd)>,
 }
 
 impl<'a> Opener<'a> {
-    pub(super) fn new(tree: &'a Tree) -> Self {
-        Self { tree, directory: None }
+    pub(super) fn new(trees: &'a [Tree]) -> Self {
+        Self { trees, directory: None }
     }
 
-    /// Opens the regular file `node`.
+    /// Opens the regular file `node` of tree number `tree`.
     ///
     /// # Errors
     ///
     /// [`CopyError::Changed`] when it is not what it was when it was selected.
-    pub(super) fn open(&mut self, node: &Node) -> Result<File, CopyError> {
+    pub(super) fn open(&mut self, tree: usize, node: &Node) -> Result<File, CopyError> {
         let failed_here = failed("open", &node.path);
         let parent = node.path.parent().unwrap_or(Path::new(""));
         let directory = match &mut self.directory {
-            Some((path, directory)) if path == parent => directory,
+            Some((of, path, directory)) if *of == tree && path == parent => directory,
             last => {
-                let directory = self.tree.open_directory(parent).map_err(&failed_here)?;
-                &mut last.insert((parent.to_owned(), directory)).1
+                let directory = self.trees[tree].open_directory(parent).map_err(&failed_here)?;
+                &mut last.insert((tree, parent.to_owned(), directory)).2
             }
         };
         // Not to wait for a writer, should the file have become a fifo.

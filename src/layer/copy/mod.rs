@@ -1,10 +1,9 @@
-//! COPY and ADD: from files of a tree to the entries of a layer, without a mount and without a copy
-//! in between.
+//! COPY and ADD: from files to the entries of a layer, without a mount and without a copy in between.
 //!
-//! [`select()`] finds what the source arguments name, inside one tree; [`Selection::digest`] gives the
-//! content key of it, which says whether a cached layer can be used; [`Selection::write`] makes the
-//! layer's entries, given the [`View`](crate::layer::View) of the root file system they go to.
-//! [`StatCache`] remembers file digests between runs. The rules are those of BuildKit (Dockerfile
+//! [`select()`] finds what the source arguments name, inside one tree or beside it; [`Selection::digest`]
+//! gives the content key of it, which says whether a cached layer can be used; [`Selection::write`]
+//! makes the layer's entries, given the [`View`](crate::layer::View) of the root file system they go
+//! to. [`StatCache`] remembers file digests between runs. The rules are those of BuildKit (Dockerfile
 //! reference, "COPY" and "ADD").
 //!
 //! Nothing outside the tree is ever opened: `..` stops at the tree's root, symbolic links in source
@@ -16,6 +15,7 @@ mod destination;
 mod digest;
 mod error;
 mod files;
+mod filter;
 mod mode;
 mod pattern;
 mod select;
@@ -26,9 +26,11 @@ mod tree;
 mod walk;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::ignore::Patterns;
 
 pub use error::CopyError;
 pub use mode::{InvalidMode, ModeChange};
@@ -36,43 +38,69 @@ pub use select::{Selection, select};
 pub use stat_cache::StatCache;
 
 /// What COPY or ADD asks for, with everything expanded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyRequest {
-    /// The source arguments, relative to the tree's root; a leading `/` and `..` stop there.
-    pub sources: Vec<String>,
+    /// What is copied, in order: of two files for one path the later counts.
+    pub sources: Vec<CopyInput>,
     /// The absolute destination path. A trailing slash says that it is a directory.
     pub destination: String,
     /// The user and group of `--chown`.
     pub owner: Option<(u32, u32)>,
     /// The change of `--chmod`.
     pub mode: Option<ModeChange>,
-    /// Whether the sources' owners are kept when there is no `--chown`: yes from another stage or
-    /// image, no from the build context, whose files belong to 0:0.
+    /// Whether the owners of the tree's files are kept when there is no `--chown`: yes from another
+    /// stage or image, no from the build context, whose files belong to 0:0.
     pub keep_ownership: bool,
-    /// Whether sources that are tars are extracted: ADD.
+    /// Whether paths keep the directories that they are in: `--parents`.
+    pub parents: bool,
+    /// What is left out, as patterns of paths below each source: `--exclude`.
+    pub exclude: Vec<String>,
+    /// Whether files of the tree that are tars are extracted: ADD.
     pub extract: bool,
 }
 
+/// One source of a [`CopyRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyInput {
+    /// A path or pattern, relative to the tree's root; a leading `/` and `..` stop there.
+    Path(String),
+    /// The same, without a meaning of `*`, `?`, `[` and `\`, nor `--parents` and `--exclude`.
+    Exact(String),
+    /// A file with this content, mode 0644, owned by 0:0: a here-document.
+    Inline {
+        /// The name that it gets in a directory.
+        name: String,
+        /// What is in it.
+        content: String,
+    },
+    /// A file from elsewhere, owned by 0:0.
+    File {
+        /// The directory that it is in.
+        directory: PathBuf,
+        /// Its name in there and in the image.
+        name: String,
+        /// Whether it is extracted when it is a tar.
+        extract: bool,
+    },
+    /// A directory from elsewhere with all that is in it, owned by 0:0. A destination that does not
+    /// exist takes its mode.
+    Directory(PathBuf),
+}
+
+impl CopyInput {
+    /// Returns a path or pattern of the tree.
+    #[must_use]
+    pub fn path(path: impl Into<String>) -> Self {
+        Self::Path(path.into())
+    }
+}
+
 /// A directory that source arguments are looked up in.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct SourceTree<'a> {
     /// The directory: the build context, or a root file system.
     pub root: &'a Path,
-    /// Decides what of the tree is there at all (`.dockerignore`), given a path relative to the root
-    /// and whether it is a directory. `None` keeps everything.
-    pub ignored: Option<&'a Filter<'a>>,
-}
-
-/// Decides whether a path of a tree takes part.
-pub type Filter<'a> = dyn Fn(&Path, bool) -> Ignore + Sync + 'a;
-
-/// What a [`Filter`] says of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ignore {
-    /// It takes part.
-    Keep,
-    /// It does not, but something below it may; a directory is then there if such a thing is.
-    Skip,
-    /// It does not, and nothing below it does.
-    SkipTree,
+    /// What of the tree is not there (`.dockerignore`). `None` keeps everything.
+    pub ignored: Option<&'a Patterns>,
 }

@@ -58,6 +58,15 @@ struct Permissions {
 pub struct InvalidMode(pub String);
 
 impl ModeChange {
+    /// Returns the mode when it was given as a number.
+    #[must_use]
+    pub fn octal(&self) -> Option<u32> {
+        match self.form {
+            Form::Octal(mode) => Some(mode),
+            Form::Symbolic(_) => None,
+        }
+    }
+
     /// Returns `mode` changed; only the low twelve bits matter.
     #[must_use]
     pub fn apply(&self, mode: u32, is_directory: bool) -> u32 {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
+use super::CopyError;
 use super::files::{Xattrs, read_xattrs};
+use super::filter::{Above, Rules, Take};
 use super::tree::{Kind, Meta, Tree, failed, read_link};
-use super::{CopyError, Filter, Ignore};
 
 /// A directory tree with fewer directories than this is listed before a thread would have started.
 const WORTH_THREADS: usize = 8;
@@ -27,6 +28,8 @@ pub(super) struct Node {
     pub(super) target: Option<PathBuf>,
     /// The extended attributes of a directory; a file's are read with its content.
     pub(super) xattrs: Xattrs,
+    /// Whether it is a directory that only others below it need: see [`Take::AsParent`].
+    pub(super) is_parent: bool,
 }
 
 /// A directory's extended attributes, and its own files, sorted bytewise by name.
@@ -42,40 +45,49 @@ struct Child {
     listing: Option<usize>,
     /// Whether the directory is only there for the sake of what it holds.
     only_for_children: bool,
+    /// What is known of the patterns for what the directory holds.
+    above: Above,
+}
+
+/// A directory that is to be listed.
+struct Waiting {
+    /// The number of its listing.
+    number: usize,
+    path: PathBuf,
+    above: Above,
 }
 
 struct State {
-    /// The directories to list: the number of the listing, and the path.
-    waiting: Vec<(usize, PathBuf)>,
+    waiting: Vec<Waiting>,
     listings: Vec<Listing>,
     /// How many threads are listing a directory now.
     active: usize,
     error: Option<CopyError>,
 }
 
-/// Returns the extended attributes of the directory `top`, and all that is below it: parents before
-/// children, siblings sorted bytewise.
+/// Returns the extended attributes of the directory `top`, which is the rules' base, and all that is
+/// below it: parents before children, siblings sorted bytewise.
 pub(super) fn walk(
     tree: &Tree,
     top: &Path,
-    filter: Option<&Filter<'_>>,
+    rules: &Rules<'_>,
 ) -> Result<(Xattrs, Vec<Node>), CopyError> {
     let state = Mutex::new(State {
-        waiting: vec![(0, top.to_owned())],
+        waiting: vec![Waiting { number: 0, path: top.to_owned(), above: rules.above() }],
         listings: vec![Listing::default()],
         active: 0,
         error: None,
     });
     let changed = Condvar::new();
-    work(tree, filter, &state, &changed, Some(WORTH_THREADS));
+    work(tree, rules, &state, &changed, Some(WORTH_THREADS));
     let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let left = !state.lock().unwrap_or_else(PoisonError::into_inner).waiting.is_empty();
     if left {
         thread::scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(|| work(tree, filter, &state, &changed, None));
+                scope.spawn(|| work(tree, rules, &state, &changed, None));
             }
-            work(tree, filter, &state, &changed, None);
+            work(tree, rules, &state, &changed, None);
         });
     }
     let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +103,7 @@ pub(super) fn walk(
 /// Lists waiting directories until there are none, or `limit` were listed.
 fn work(
     tree: &Tree,
-    filter: Option<&Filter<'_>>,
+    rules: &Rules<'_>,
     state: &Mutex<State>,
     changed: &Condvar,
     limit: Option<usize>,
@@ -99,7 +111,7 @@ fn work(
     let mut guard = state.lock().unwrap_or_else(PoisonError::into_inner);
     let mut count = 0;
     while guard.error.is_none() && limit.is_none_or(|limit| count < limit) {
-        let Some((number, path)) = guard.waiting.pop() else {
+        let Some(Waiting { number, path, above }) = guard.waiting.pop() else {
             if guard.active == 0 {
                 return;
             }
@@ -108,7 +120,7 @@ fn work(
         };
         guard.active += 1;
         drop(guard);
-        let listed = list(tree, &path, filter);
+        let listed = list(tree, &path, rules, &above);
         guard = state.lock().unwrap_or_else(PoisonError::into_inner);
         guard.active -= 1;
         count += 1;
@@ -125,8 +137,13 @@ impl State {
     fn take(&mut self, number: usize, mut listing: Listing) {
         for child in &mut listing.children {
             if child.node.meta.kind == Kind::Directory {
-                child.listing = Some(self.listings.len());
-                self.waiting.push((self.listings.len(), child.node.path.clone()));
+                let (number, path) = (self.listings.len(), child.node.path.clone());
+                child.listing = Some(number);
+                self.waiting.push(Waiting {
+                    number,
+                    path,
+                    above: std::mem::take(&mut child.above),
+                });
                 self.listings.push(Listing::default());
             }
         }
@@ -151,7 +168,7 @@ fn flatten(listings: &mut [Option<Listing>], number: usize, nodes: &mut Vec<Node
 }
 
 /// Lists one directory.
-fn list(tree: &Tree, path: &Path, filter: Option<&Filter<'_>>) -> Result<Listing, CopyError> {
+fn list(tree: &Tree, path: &Path, rules: &Rules<'_>, above: &Above) -> Result<Listing, CopyError> {
     let failed_here = failed("list", path);
     let directory = tree.open_directory(path).map_err(&failed_here)?;
     let xattrs = read_xattrs(&directory);
@@ -164,7 +181,7 @@ fn list(tree: &Tree, path: &Path, filter: Option<&Filter<'_>>) -> Result<Listing
             continue;
         }
         let directory = entries.fd().map_err(|error| failed_here(error.into()))?;
-        children.extend(child(directory, path, name, filter)?);
+        children.extend(child(directory, path, name, rules, above)?);
     }
     children.sort_unstable_by(|a: &Child, b: &Child| {
         a.node.path.as_os_str().cmp(b.node.path.as_os_str())
@@ -176,7 +193,8 @@ fn child(
     directory: BorrowedFd<'_>,
     parent: &Path,
     name: &CStr,
-    filter: Option<&Filter<'_>>,
+    rules: &Rules<'_>,
+    above: &Above,
 ) -> Result<Option<Child>, CopyError> {
     let path = parent.join(OsStr::from_bytes(name.to_bytes()));
     let meta = match Meta::of(directory, name) {
@@ -186,15 +204,16 @@ fn child(
         Err(error) => return Err(failed("read", &path)(error)),
     };
     let is_directory = meta.kind == Kind::Directory;
-    let only_for_children = match filter.map_or(Ignore::Keep, |keep| keep(&path, is_directory)) {
-        Ignore::Keep => false,
-        Ignore::Skip if is_directory => true,
-        Ignore::Skip | Ignore::SkipTree => return Ok(None),
-    };
+    let (take, above) = rules.decide(&path, is_directory, above);
+    if take == Take::Nothing {
+        return Ok(None);
+    }
     let target = match meta.kind {
         Kind::Symlink => Some(read_link(directory, name).map_err(failed("read the link", &path))?),
         _ => None,
     };
-    let node = Node { path, meta, target, xattrs: Xattrs::new() };
-    Ok(Some(Child { node, listing: None, only_for_children }))
+    let is_parent = take == Take::AsParent;
+    let node = Node { path, meta, target, xattrs: Xattrs::new(), is_parent };
+    let only_for_children = take != Take::All;
+    Ok(Some(Child { node, listing: None, only_for_children, above }))
 }

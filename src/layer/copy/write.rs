@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::layer::{EntryKind, LayerTar, View};
 
 use super::archive::Archive;
-use super::destination::{Plan, Planned, destination};
+use super::destination::{PARENT_MODE, Plan, Planned, destination};
 use super::files::{Opener, read_xattrs};
 use super::select::{Selection, Source};
-use super::tree::{Kind, Tree};
+use super::tree::Kind;
 use super::{CopyError, CopyRequest};
 
 impl Selection {
@@ -33,86 +33,65 @@ impl Selection {
         request: &CopyRequest,
         tar: &mut LayerTar<W>,
     ) -> Result<(), CopyError> {
-        if self.is_empty() {
-            return Ok(());
-        }
         let newest = self.nodes().map(|node| node.meta.mtime_ns).max().unwrap_or_default();
         let mut plan = Plan::new(view, request, newest.div_euclid(1_000_000_000));
-        let (target, says_directory) = destination(request);
-        let target = plan.resolve(Path::new(""), &target)?;
-        if says_directory {
-            plan.make_directories(&target)?;
-        } else if self.needs_directory(request) && plan.kind(&target) != Some(EntryKind::Directory)
-        {
-            return Err(CopyError::DestinationNotDirectory(request.destination.clone()));
-        }
-        let mut opener = Opener::new(&self.tree);
+        let (destination, says_directory) = destination(request);
+        let mut opener = Opener::new(&self.trees);
         for (number, source) in self.sources.iter().enumerate() {
-            if let Some(archive) = self.archive(source, &mut opener)? {
-                plan.make_directories(&target)?;
-                write_entries(&self.tree, plan.take(), tar)?;
+            // Each time anew: a source may be a link in the way of the next.
+            let target = plan.resolve(Path::new(""), &destination)?;
+            if let Some(archive) = Self::archive(source, &mut opener)? {
+                plan.make_directories(&target, PARENT_MODE)?;
+                self.write_entries(plan.take(), tar)?;
                 archive.write(&target, request, &mut plan, tar)?;
-            } else if source.node.meta.kind == Kind::Directory {
-                plan.place_content(number, &source.node, &source.content, &target)?;
             } else {
-                plan.place_file(number, &source.node, Path::new(&source.name), &target)?;
+                plan.place_source(number, source, &target, says_directory)?;
             }
         }
-        write_entries(&self.tree, plan.take(), tar)
+        self.write_entries(plan.take(), tar)
     }
 
-    /// Returns whether what was selected can only go into a directory: several arguments, or several
-    /// files of one.
-    fn needs_directory(&self, request: &CopyRequest) -> bool {
-        let has_files = self.sources.iter().any(|s| s.node.meta.kind != Kind::Directory);
-        request.sources.len() > 1 || (self.sources.len() > 1 && has_files)
-    }
-
-    /// Opens `source` as an archive if that is what it is, and ADD extracts it.
-    fn archive(
-        &self,
-        source: &Source,
-        opener: &mut Opener<'_>,
-    ) -> Result<Option<Archive>, CopyError> {
-        if !self.extract || source.node.meta.kind != Kind::File {
+    /// Opens `source` as an archive if that is what it is, and it shall be extracted.
+    fn archive(source: &Source, opener: &mut Opener<'_>) -> Result<Option<Archive>, CopyError> {
+        if !source.extract || source.node.meta.kind != Kind::File || source.inline.is_some() {
             return Ok(None);
         }
-        Archive::open(&source.node.path, || opener.open(&source.node))
+        Archive::open(&source.node.path, || opener.open(source.tree, &source.node))
     }
-}
 
-/// Writes `entries`, the content of files from `tree`.
-fn write_entries<W: Write>(
-    tree: &Tree,
-    entries: BTreeMap<PathBuf, Planned<'_>>,
-    tar: &mut LayerTar<W>,
-) -> Result<(), CopyError> {
-    let mut opener = Opener::new(tree);
-    // The first path of each file with several names, by source and inode: links between files of
-    // different sources are not links in the image, as each source is copied for itself.
-    let mut first_names: HashMap<(usize, u64, u64), PathBuf> = HashMap::new();
-    for (path, Planned { mut entry, from }) in entries {
-        let Some((number, node)) = from else {
-            tar.append(&entry, None)?;
-            continue;
-        };
-        let meta = &node.meta;
-        if meta.kind != Kind::File {
-            tar.append(&entry, None)?;
-            continue;
-        }
-        if meta.links > 1 {
-            let key = (number, meta.device, meta.inode);
-            if let Some(target) = first_names.get(&key) {
-                entry.kind = EntryKind::HardLink { target: target.clone() };
+    /// Writes `entries` with the content of the files they come from.
+    fn write_entries<W: Write>(
+        &self,
+        entries: BTreeMap<PathBuf, Planned<'_>>,
+        tar: &mut LayerTar<W>,
+    ) -> Result<(), CopyError> {
+        let mut opener = Opener::new(&self.trees);
+        // The first path of each file with several names, by source and inode: links between files of
+        // different sources are not links in the image, as each source is copied for itself.
+        let mut first_names: HashMap<(usize, u64, u64), PathBuf> = HashMap::new();
+        for (path, Planned { mut entry, from }) in entries {
+            let Some((number, node)) = from.filter(|(_, node)| node.meta.kind == Kind::File) else {
                 tar.append(&entry, None)?;
                 continue;
+            };
+            let (meta, source) = (&node.meta, &self.sources[number]);
+            if let Some(content) = &source.inline {
+                tar.append(&entry, Some(&mut content.as_slice()))?;
+                continue;
             }
-            first_names.insert(key, path);
+            if meta.links > 1 {
+                let key = (number, meta.device, meta.inode);
+                if let Some(target) = first_names.get(&key) {
+                    entry.kind = EntryKind::HardLink { target: target.clone() };
+                    tar.append(&entry, None)?;
+                    continue;
+                }
+                first_names.insert(key, path);
+            }
+            let file = opener.open(source.tree, node)?;
+            entry.xattrs = read_xattrs(&file);
+            tar.append(&entry, Some(&mut file.take(meta.size)))?;
         }
-        let file = opener.open(node)?;
-        entry.xattrs = read_xattrs(&file);
-        tar.append(&entry, Some(&mut file.take(meta.size)))?;
+        Ok(())
     }
-    Ok(())
 }

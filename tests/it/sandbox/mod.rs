@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use rpub::image::{DiffId, Digest};
-use rpub::layer::{Compression, CopyRequest, Entry, EntryKind, IndexBuilder, LayerTar, PathIndex};
+use rpub::layer::{
+    Compression, CopyInput, CopyRequest, Entry, EntryKind, IndexBuilder, LayerTar, PathIndex,
+};
 use rpub::sandbox::{
     CopyFromRequest, Error, Exit, Network, RunFiles, RunRequest, SealRequest, UnpackRequest,
     Worker, WorkerOptions,
@@ -453,12 +455,10 @@ fn files_are_copied_from_a_merged_stack() {
         snapshots_directory: sandbox.path("snapshots"),
         paths_directory: sandbox.path("paths"),
         copy: CopyRequest {
-            sources: vec!["/data".to_owned()],
+            sources: vec![CopyInput::path("/data")],
             destination: "/copied/".to_owned(),
-            owner: None,
-            mode: None,
             keep_ownership: true,
-            extract: false,
+            ..CopyRequest::default()
         },
         compression: Compression::None,
         latest_mtime: None,
@@ -472,7 +472,7 @@ fn files_are_copied_from_a_merged_stack() {
     assert_eq!((entry.uid, entry.gid), (5, 6));
     assert!(index.get(Path::new("copied/old")).is_none());
     let mut missing = request;
-    missing.copy.sources = vec!["/absent".to_owned()];
+    missing.copy.sources = vec![CopyInput::path("/absent")];
     let error = sandbox.worker.copy_digest(missing);
     assert!(matches!(error, Err(Error::CopySourceNotFound { .. })), "{error:?}");
 }

@@ -1,0 +1,69 @@
+//! What to say when the sources of `COPY` and `ADD` are not there or do not fit.
+
+use std::path::{Path, PathBuf};
+
+use crate::dockerfile;
+use crate::ignore::Reason;
+use crate::layer::CopyError;
+
+use crate::build::Error;
+use crate::build::context::Context;
+use crate::build::plan::Step;
+
+/// Turns what the user can mend into a refusal at the instruction.
+pub(super) fn explain(context: Option<&Context>, step: &Step, error: Error) -> Error {
+    let Error::Copy(error) = error else { return error };
+    match &error {
+        CopyError::NotFound { pattern, excluded } => {
+            let reason = context
+                .filter(|_| *excluded)
+                .and_then(|context| Some((context, context.reason(&relative(pattern))?)));
+            let hint = match (reason, context) {
+                (Some((context, reason)), _) => Some(excluded_by(context, &reason)),
+                (None, Some(context)) => Some(looked_in(context, &relative(pattern))),
+                (None, None) => None,
+            };
+            let message = format!("\"{pattern}\": not found");
+            Error::Refused { message, span: Some(step.span), hint }
+        }
+        CopyError::Pattern(_)
+        | CopyError::Exclude { .. }
+        | CopyError::DestinationNotDirectory(_)
+        | CopyError::NotDirectory(_)
+        | CopyError::IsDirectory(_)
+        | CopyError::LinkLoop(_)
+        | CopyError::Outside { .. } => {
+            Error::Refused { message: error.to_string(), span: Some(step.span), hint: None }
+        }
+        _ => Error::Copy(error),
+    }
+}
+
+fn relative(pattern: &str) -> PathBuf {
+    Path::new(pattern)
+        .components()
+        .filter(|part| matches!(part, std::path::Component::Normal(_)))
+        .collect()
+}
+
+/// Says where a file was looked for, and the name there that it may have been meant to be.
+fn looked_in(context: &Context, path: &Path) -> String {
+    let root = context.root.canonicalize().unwrap_or_else(|_| context.root.clone());
+    let directory = path.parent().unwrap_or(Path::new(""));
+    // Only for the hint: a directory that cannot be read has no near names.
+    let entries = fs_err::read_dir(root.join(directory)).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    let wanted = path.file_name().unwrap_or_default().to_string_lossy();
+    let near = dockerfile::suggest(&wanted, names.iter().map(String::as_str));
+    match near.map(|near| directory.join(near)) {
+        Some(near) => format!("did you mean `{}`, in {}?", near.display(), root.display()),
+        None => format!("the build context is {}", root.display()),
+    }
+}
+
+fn excluded_by(context: &Context, reason: &Reason) -> String {
+    let file = context.ignore_file.as_deref().unwrap_or(".dockerignore");
+    format!("it is there, but line {} of {file} excludes it: `{}`", reason.line, reason.pattern)
+}
