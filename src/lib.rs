@@ -30,6 +30,7 @@
 //! | [`store`] | content-addressed store on disk: an OCI image layout and what goes beside it |
 //! | [`sandbox`] | the worker and the executor |
 //! | [`registry`] | the distribution protocol's client side |
+//! | [`remote`] | files by http(s) and git, kept for the next time |
 //! | [`serve`] | its server side, over the store |
 //! | [`build`] | plan (pure) and engine, cache keys, config and manifest |
 //! | [`operations`] | one file for each thing a user asks for; async and blocking meet here |
@@ -75,6 +76,7 @@ pub mod image;
 pub mod layer;
 pub mod operations;
 pub mod registry;
+pub mod remote;
 pub mod sandbox;
 pub mod serve;
 pub mod store;

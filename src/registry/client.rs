@@ -81,6 +81,10 @@ impl Client {
         Self { shared: Arc::new(Shared::new(options)) }
     }
 
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Returns the descriptor of the manifest that `reference` names, without its platform.
     pub async fn resolve(&self, reference: &Reference) -> Result<Descriptor> {
         self.at_any_place(&reference.repository, async |session| {

@@ -6,13 +6,15 @@
 //! being written goes out as a [`Growing`] one. Main types: [`Client`], [`Hosts`], [`Error`].
 //!
 //! The layers around a request, from the outside: the operation with its retry budget, the
-//! answer to a challenge, redirects, the connection.
+//! answer to a challenge, redirects, the connection. [`Client::download`] uses the lower ones for
+//! files of any HTTP server.
 
 mod answer;
 mod auth;
 mod challenge;
 mod client;
 mod connections;
+mod download;
 mod error;
 mod growing;
 mod host;
@@ -26,6 +28,7 @@ mod retry;
 mod session;
 
 pub use client::{Client, ClientOptions, Pushed};
+pub use download::{Attempts, Download, DownloadRequest};
 pub use error::{Error, Kind, StatusError};
 pub use growing::{Growing, Growth};
 pub use hosts::{Endpoint, Hosts};

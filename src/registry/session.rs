@@ -20,7 +20,7 @@ use super::{ClientOptions, Endpoint, Error, Result, location};
 use crate::image::Repository;
 
 /// Redirects followed for one request; registries use one or two.
-const MAX_REDIRECTS: usize = 10;
+pub(super) const MAX_REDIRECTS: usize = 10;
 
 /// What all clones of a client share.
 pub(super) struct Shared {
@@ -288,6 +288,6 @@ impl Session {
 }
 
 /// Returns whether an answer of that status is treated as a failure that may pass.
-fn is_worth_repeating(status: StatusCode) -> bool {
+pub(super) fn is_worth_repeating(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502..=504)
 }

@@ -88,6 +88,7 @@ impl Store {
         self.sweep_paths(&kept, &mut reclaimed)?;
         self.sweep_snapshots(&kept, &mut reclaimed)?;
         self.sweep_ingest(&mut reclaimed)?;
+        self.sweep_remote()?;
         self.sweep_tmp(&mut reclaimed)?;
         Ok(reclaimed)
     }

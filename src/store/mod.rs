@@ -11,6 +11,7 @@
 //! snapshots/<mapping>/    one directory per unpacked layer, named by the diffID's hex
 //! paths/<hex>             a layer's path index (format of the room `layer`), by diffID
 //! cache/<hex>             a build cache record (JSON of the room `build`), by key
+//! remote/<kind>/<hex>/    what builds got by http and git (the room `remote`), by address or digest
 //! locks/                  empty files to `flock`
 //! tmp/                    files about to be renamed, and directories of running steps
 //! ```
@@ -41,6 +42,7 @@ mod index;
 mod lock;
 mod open;
 mod read;
+mod remote;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -51,4 +53,5 @@ pub use error::{Error, Result};
 pub use index::ImageEntry;
 pub use lock::SharedLock;
 pub use open::Store;
+pub use remote::{RemoteKind, RemoteLock};
 pub use write::{BlobWriter, IngestFile};

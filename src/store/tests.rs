@@ -419,3 +419,32 @@ fn cache_records_are_replaced_and_an_empty_one_is_none() {
     store.remove_cache_record(&key).unwrap();
     store.remove_cache_record(&key).unwrap();
 }
+
+#[test]
+fn what_was_got_from_elsewhere_stays_while_it_is_used() {
+    let (_directory, store) = store();
+    let key = |text: &str| Digest::of(text.as_bytes());
+    let [used, unused] =
+        ["a", "b"].map(|name| store.remote_entry(super::RemoteKind::Http, &key(name)).unwrap());
+    fs::write(unused.join("file"), "content").unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(15 * 24 * 60 * 60);
+    let age = |path: &Path| fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+    age(&used);
+    age(&unused);
+    store.remote_entry(super::RemoteKind::Http, &key("a")).unwrap();
+    let reclaimed = store.collect_garbage().unwrap();
+    assert_eq!(reclaimed.snapshots.len(), 1);
+    assert_eq!(fs::read_to_string(reclaimed.snapshots[0].join("file")).unwrap(), "content");
+    assert!(used.exists() && !unused.exists());
+}
+
+#[test]
+fn an_entry_is_changed_by_one_at_a_time() {
+    let (_directory, store) = store();
+    let entry = store.remote_entry(super::RemoteKind::Git, &Digest::of(b"a")).unwrap();
+    let lock = store.try_lock_remote(&entry).unwrap();
+    assert!(lock.is_some());
+    assert!(store.try_lock_remote(&entry).unwrap().is_none());
+    drop(lock);
+    assert!(store.try_lock_remote(&entry).unwrap().is_some());
+}

@@ -50,6 +50,9 @@ pub enum WhiteoutForm {
     Device,
     /// An empty file with `user.overlay.whiteout`, in a directory marked to have some (Linux 6.7).
     Xattr,
+    /// Not at all: the tar is no layer but holds plain files. Names that would be deletions mean
+    /// themselves, and device nodes are left out.
+    Plain,
 }
 
 /// Something of the layer that could not be reproduced, and does not matter enough to fail.

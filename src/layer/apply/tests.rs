@@ -405,3 +405,18 @@ fn reads_every_format_of_gnu_tar() {
         }
     }
 }
+
+#[test]
+fn a_plain_tar_deletes_nothing_and_brings_no_devices() {
+    let place = Place::new();
+    let members = [
+        raw("a/.wh.b", b'0', "", b"mine"),
+        raw("null", b'3', "", b""),
+        raw("a/c", b'0', "", b"file"),
+    ];
+    let options = ApplyOptions { whiteouts: WhiteoutForm::Plain, ..options() };
+    let applied = apply(members.concat().as_slice(), &place.root(), &options).unwrap();
+    assert_eq!(place.read("a/.wh.b") + &place.read("a/c"), "minefile");
+    assert!(!place.root().join("null").exists());
+    assert_eq!(applied.warnings.len(), 1);
+}

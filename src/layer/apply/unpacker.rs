@@ -65,7 +65,8 @@ impl Unpacker {
         }
         let (parent, name) = split(&path);
         let parent = self.parent(parent, &path)?;
-        if name.starts_with(WHITEOUT) {
+        let is_plain = self.whiteouts == WhiteoutForm::Plain;
+        if name.starts_with(WHITEOUT) && !is_plain {
             return self.deletion(&parent, name, &path);
         }
         let path = join(&parent, name);
@@ -74,6 +75,10 @@ impl Unpacker {
         match &mut entry.kind {
             EntryKind::Directory => self.directory(&path)?,
             EntryKind::File { .. } => kept = self.file(&path, &entry, member, reader)?,
+            EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } if is_plain => {
+                self.metadata.warn(&path, "a device node is left out".to_owned());
+                return Ok(());
+            }
             EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } => {
                 self.empty_file(&path, &entry)?;
             }

@@ -1,0 +1,99 @@
+//! What was got from elsewhere and is kept for the next time: files, repositories, unpacked trees.
+//! What is in an entry is the business of `remote`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use fs_err as fs;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
+
+use crate::image::Digest;
+
+use super::write::{Durability, unique_name};
+use super::{Result, Store, lock};
+
+/// How long an entry stays that nobody uses. A fortnight bridges holidays; getting it again costs
+/// only the transfer.
+const UNUSED_AGE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// Which entries there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteKind {
+    /// Files of HTTP servers, by URL.
+    Http,
+    /// Git repositories, by address.
+    Git,
+    /// Unpacked archives, by their digest.
+    Tree,
+}
+
+/// Keeps others from changing an entry while it lives.
+#[derive(Debug)]
+pub struct RemoteLock {
+    _file: fs::File,
+}
+
+impl RemoteKind {
+    const ALL: [Self; 3] = [Self::Http, Self::Git, Self::Tree];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Git => "git",
+            Self::Tree => "trees",
+        }
+    }
+}
+
+impl Store {
+    /// Returns the directory of an entry, which is made when it is missing and counts as used now.
+    pub fn remote_entry(&self, kind: RemoteKind, key: &Digest) -> Result<PathBuf> {
+        let path = self.remote_directory(kind).join(key.hex());
+        fs::create_dir_all(&path)?;
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(std::io::Error::from)?;
+        Ok(path)
+    }
+
+    /// Takes the lock of an entry's directory when nobody has it.
+    pub fn try_lock_remote(&self, entry: &Path) -> Result<Option<RemoteLock>> {
+        let file = lock::open(&entry.join("lock"))?;
+        Ok(lock::try_exclusive(&file)?.then_some(RemoteLock { _file: file }))
+    }
+
+    /// Writes a small file of an entry, replacing an earlier one at once or not at all.
+    pub fn replace_in_remote(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.replace(path, bytes, Durability::Unsynced)
+    }
+
+    fn remote_directory(&self, kind: RemoteKind) -> PathBuf {
+        self.root().join("remote").join(kind.name())
+    }
+
+    /// Moves entries that nobody has used for long to `tmp/`, whose directories the worker removes:
+    /// a tree may have some that their owner cannot write to.
+    pub(super) fn sweep_remote(&self) -> Result<()> {
+        for kind in RemoteKind::ALL {
+            let directory = self.remote_directory(kind);
+            let entries = match fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for entry in entries {
+                let path = entry?.path();
+                if is_unused(&path) {
+                    fs::rename(&path, self.root().join("tmp").join(unique_name()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_unused(path: &Path) -> bool {
+    let used = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    used.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > UNUSED_AGE))
+}
