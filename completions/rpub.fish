@@ -53,8 +53,9 @@ complete -c rpub -n "__fish_rpub_needs_command" -f -a "serve" -d 'Serve the stor
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "completion" -d 'Print a shell completion script'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "version" -d 'Print the version'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l build-context -d 'Add a context for FROM and COPY --from: a directory, docker-image://REFERENCE, oci-layout://DIRECTORY[:TAG|@DIGEST], a git or http(s) URL (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s t -l tag -d 'Name the image, with the tag latest unless one is given (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand build" -s f -l file -d 'Read this Dockerfile, - for standard input [default: PATH/Dockerfile]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -s f -l file -d 'Read this Dockerfile, a URL, or - for standard input [default: PATH/Dockerfile]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l build-arg -d 'Set a build argument, from the environment if it has no value (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l target -d 'Stop at this stage' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l platform -d 'Build for this platform [default: this machine\'s]' -r
@@ -80,8 +81,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l no-cache -d 'Run eve
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l push -d 'Push as well, as build-push does'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l build-context -d 'Add a context for FROM and COPY --from: a directory, docker-image://REFERENCE, oci-layout://DIRECTORY[:TAG|@DIGEST], a git or http(s) URL (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s t -l tag -d 'Name the image, with the tag latest unless one is given (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s f -l file -d 'Read this Dockerfile, - for standard input [default: PATH/Dockerfile]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s f -l file -d 'Read this Dockerfile, a URL, or - for standard input [default: PATH/Dockerfile]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l build-arg -d 'Set a build argument, from the environment if it has no value (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l target -d 'Stop at this stage' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l platform -d 'Build for this platform [default: this machine\'s]' -r
@@ -169,8 +171,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_sub
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -f -a "history" -d 'Show what made each layer of an image'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -f -a "import" -d 'Make an image from a root file system tar or directory'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l build-context -d 'Add a context for FROM and COPY --from: a directory, docker-image://REFERENCE, oci-layout://DIRECTORY[:TAG|@DIGEST], a git or http(s) URL (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s t -l tag -d 'Name the image, with the tag latest unless one is given (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s f -l file -d 'Read this Dockerfile, - for standard input [default: PATH/Dockerfile]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s f -l file -d 'Read this Dockerfile, a URL, or - for standard input [default: PATH/Dockerfile]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l build-arg -d 'Set a build argument, from the environment if it has no value (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l target -d 'Stop at this stage' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l platform -d 'Build for this platform [default: this machine\'s]' -r

@@ -1,14 +1,16 @@
 //! `build` and `build-push`.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use serde_json::json;
 
 use crate::image::Reference;
 use crate::operations::{
-    self, Allowed, BuildReport, BuildRequest, DockerfileSource, Error, Interrupt, Kind, Network,
-    PullPolicy, Traffic,
+    self, Allowed, BuildReport, BuildRequest, ContextLocation, DockerfileSource, Error, Interrupt,
+    Kind, Network, PullPolicy, Traffic,
 };
 
 use super::args::{BuildArgs, PullWhen};
@@ -98,8 +100,10 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
         (key.to_owned(), value.to_owned())
     });
+    let context = ContextLocation::main(&args.context)?;
     Ok(BuildRequest {
-        dockerfile: dockerfile(args.file.as_deref())?,
+        named_contexts: named_contexts(&args.build_context)?,
+        dockerfile: dockerfile(args.file.as_deref(), &context)?,
         names: names(&args.tags)?,
         build_args: settings::build_args(&args.build_arg)?,
         target: args.target,
@@ -115,7 +119,7 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
         hosts: hosts(&args.add_host)?,
         allowed,
         push,
-        context: args.context,
+        context,
     })
 }
 
@@ -158,18 +162,38 @@ fn host(text: &str) -> Result<(String, String), Error> {
     if is_name { Ok((name.to_owned(), address.to_string())) } else { Err(invalid()) }
 }
 
-fn dockerfile(file: Option<&Path>) -> Result<DockerfileSource, Error> {
-    match file {
-        None => Ok(DockerfileSource::Default),
-        Some(path) if path == Path::new("-") => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).map_err(|error| {
-                Error::new(Kind::User, "failed to read the Dockerfile from standard input")
-                    .because(error)
-            })?;
-            Ok(DockerfileSource::Text(text))
+/// Reads the values of `--build-context`.
+fn named_contexts(given: &[OsString]) -> Result<Vec<(String, ContextLocation)>, Error> {
+    let read = |text: &OsString| {
+        let bytes = text.as_bytes();
+        let at = bytes.iter().position(|byte| *byte == b'=').filter(|at| *at > 0);
+        let Some(at) = at.filter(|at| at + 1 < bytes.len()) else {
+            let message = format!("invalid `--build-context {}`", text.display());
+            return Err(Error::new(Kind::Settings, message).hint("write `NAME=PLACE`"));
+        };
+        let name = String::from_utf8_lossy(&bytes[..at]).into_owned();
+        Ok((name, ContextLocation::named(OsStr::from_bytes(&bytes[at + 1..]))?))
+    };
+    given.iter().map(read).collect()
+}
+
+fn dockerfile(file: Option<&Path>, context: &ContextLocation) -> Result<DockerfileSource, Error> {
+    let Some(path) = file else { return Ok(DockerfileSource::Default) };
+    if path == Path::new("-") {
+        if *context == ContextLocation::Stdin {
+            let message = "invalid argument: can't use stdin for both build context and dockerfile";
+            return Err(Error::new(Kind::Settings, message));
         }
-        Some(path) => Ok(DockerfileSource::File(path.to_owned())),
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(|error| {
+            Error::new(Kind::User, "failed to read the Dockerfile from standard input")
+                .because(error)
+        })?;
+        return Ok(DockerfileSource::Text(text));
+    }
+    match path.to_str().filter(|text| ContextLocation::is_url(text)) {
+        Some(url) => Ok(DockerfileSource::Url(url.to_owned())),
+        None => Ok(DockerfileSource::File(path.to_owned())),
     }
 }
 

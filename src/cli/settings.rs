@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::event::Sink;
 use crate::image::Platform;
-use crate::operations::{Error, Kind, Session, SessionSettings};
+use crate::operations::{Error, GitSettings, Kind, Session, SessionSettings};
 
 use super::args::Global;
 
@@ -39,8 +39,36 @@ pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, E
             Error::new(Kind::Settings, "invalid `--insecure-registry`").because(error)
         })?,
         ca_files: global.ca_file.clone(),
+        git: git(),
     };
     Session::open(settings, sink)
+}
+
+/// Returns what `git` may know of the environment: where programs are, the proxies, which
+/// authorities the system trusts. Nothing that makes it read files or run programs.
+fn git() -> GitSettings {
+    const PASSED_ON: [&str; 11] = [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "TMPDIR",
+    ];
+    let variables = PASSED_ON.into_iter().filter_map(|name| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        Some((name.to_owned(), value))
+    });
+    GitSettings {
+        search_path: std::env::var_os("PATH"),
+        environment: variables.collect(),
+        ..GitSettings::default()
+    }
 }
 
 fn store_root(global: &Global) -> Result<PathBuf, Error> {

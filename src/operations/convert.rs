@@ -1,7 +1,7 @@
 //! The rooms' errors as an operation's: which kind each is, and what to do about it.
 
 use crate::blob::Mismatch;
-use crate::{build, credentials, image, layer, registry, sandbox, serve, store};
+use crate::{build, credentials, image, layer, registry, remote, sandbox, serve, store};
 
 use super::{Error, Kind};
 
@@ -101,6 +101,55 @@ impl From<sandbox::Error> for Error {
         let mut error = Self::of(kind, error);
         error.hints.extend(hint);
         error
+    }
+}
+
+impl From<remote::Error> for Error {
+    fn from(error: remote::Error) -> Self {
+        let hint = remote_hint(&error);
+        let mut error = match error {
+            remote::Error::Get { url, source } => {
+                let message = format!("failed to get `{url}`");
+                match source.downcast::<Self>() {
+                    Ok(error) => error.about(message),
+                    Err(source) => Self::new(Kind::Network, message).because(source),
+                }
+            }
+            error => Self::of(remote_kind(&error), error),
+        };
+        error.hints.extend(hint);
+        error
+    }
+}
+
+fn remote_kind(error: &remote::Error) -> Kind {
+    match error.kind() {
+        remote::Kind::NotFound => Kind::NotFound,
+        remote::Kind::Denied => Kind::Denied,
+        remote::Kind::Network => Kind::Network,
+        remote::Kind::Integrity => Kind::Integrity,
+        remote::Kind::Local => Kind::Internal,
+        remote::Kind::Canceled => Kind::Interrupted,
+        _ => Kind::User,
+    }
+}
+
+fn remote_hint(error: &remote::Error) -> Option<String> {
+    match error {
+        remote::Error::NoGit(_) => Some("install it, as with `apt-get install git`".to_owned()),
+        remote::Error::Git { kind: remote::Kind::Denied, remote, .. } => {
+            Some(if remote.starts_with("http") {
+                "give a token by `--secret id=GIT_AUTH_TOKEN,env=NAME`".to_owned()
+            } else {
+                "give the agent that has the key by `--ssh default`".to_owned()
+            })
+        }
+        remote::Error::Get { url, source } => {
+            let denied = source.downcast_ref::<Error>().is_some_and(|e| e.kind == Kind::Denied);
+            let host = url.split('/').nth(2)?.split(':').next()?;
+            denied.then(|| format!("give a token by `--secret id=HTTP_AUTH_TOKEN_{host},env=NAME`"))
+        }
+        _ => None,
     }
 }
 

@@ -21,7 +21,9 @@ mod session;
 mod stream;
 mod transfer;
 
-pub use build::{BuildReport, BuildRequest, DockerfileSource, Interrupt, build};
+pub use build::{
+    BuildReport, BuildRequest, ContextLocation, DockerfileSource, Interrupt, LayoutImage, build,
+};
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use error::{Error, Kind, Snippet};
 pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
@@ -36,3 +38,4 @@ pub use session::{Session, SessionSettings};
 
 pub use crate::build::{Allowed, Network};
 pub use crate::credentials::{Saved, Secret};
+pub use crate::remote::GitSettings;

@@ -8,6 +8,7 @@ use crate::credentials::{Credentials, Locations};
 use crate::event::{Event, Finding, Sink};
 use crate::image::{Digest, RegistryName, Repository, RepositoryName};
 use crate::registry::{Client, ClientOptions, Hosts};
+use crate::remote::GitSettings;
 use crate::store::{SharedLock, Store};
 
 use super::{Error, Kind};
@@ -25,6 +26,8 @@ pub struct Session {
     pub(super) credentials: Credentials,
     /// Where events go.
     pub(super) sink: Arc<dyn Sink>,
+    /// How `git` is run.
+    pub(super) git: GitSettings,
     /// Which blobs are on their way in.
     pub(super) arrivals: Arrivals,
 }
@@ -59,6 +62,8 @@ pub struct SessionSettings {
     pub insecure_registries: Vec<RegistryName>,
     /// PEM files with authorities to trust besides the system's.
     pub ca_files: Vec<PathBuf>,
+    /// How `git` is run; it trusts the authorities of `ca_files` as well.
+    pub git: GitSettings,
 }
 
 impl Session {
@@ -82,13 +87,15 @@ impl Session {
         for registry in settings.insecure_registries {
             hosts.allow_insecure(registry);
         }
+        let git = GitSettings { ca_files: settings.ca_files.clone(), ..settings.git };
         let client = Client::new(ClientOptions {
             hosts: hosts.clone(),
             ca_files: settings.ca_files,
             ..ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink))
         });
         let store = Store::open(&settings.store)?;
-        Ok(Self { store, client, hosts, credentials, sink, arrivals: Arrivals::default() })
+        let arrivals = Arrivals::default();
+        Ok(Self { store, client, hosts, credentials, sink, git, arrivals })
     }
 
     /// Keeps what this process uses of the store from being collected as garbage, until dropped.

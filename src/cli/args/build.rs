@@ -1,5 +1,6 @@
 //! Flags of `build` and `build-push`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -20,14 +21,22 @@ pub(crate) enum PullWhen {
 /// Flags of `build` and `build-push`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// Build context, a directory
-    #[arg(value_name = "PATH", default_value = ".")]
-    pub(crate) context: PathBuf,
+    /// Build context: a directory, - for a tar or Dockerfile on standard input, a git or http(s) URL
+    #[arg(value_name = "PATH|URL|-", default_value = ".")]
+    pub(crate) context: OsString,
+    // Not a comment of documentation, in which the prefixes would be bare links.
+    #[arg(
+        long,
+        value_name = "NAME=PLACE",
+        help = "Add a context for FROM and COPY --from: a directory, docker-image://REFERENCE, \
+                oci-layout://DIRECTORY[:TAG|@DIGEST], a git or http(s) URL (repeatable)"
+    )]
+    pub(crate) build_context: Vec<OsString>,
     /// Name the image, with the tag latest unless one is given (repeatable)
     #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
     pub(crate) tags: Vec<String>,
-    /// Read this Dockerfile, - for standard input [default: PATH/Dockerfile]
-    #[arg(short, long, value_name = "FILE")]
+    /// Read this Dockerfile, a URL, or - for standard input [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE|URL|-")]
     pub(crate) file: Option<PathBuf>,
     /// Set a build argument, from the environment if it has no value (repeatable)
     #[arg(long, value_name = "NAME[=VALUE]")]

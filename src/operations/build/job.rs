@@ -3,20 +3,21 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::build::{
-    Base, Bases, Context, ContextName, Engine, Fetched, Image, Layer, Plan, Remote, Remotes,
-};
+use crate::build::{Base, Bases, Context, ContextName, Engine, Image, Layer, Plan};
 use crate::image::{Descriptor, Reference};
 use crate::operations::publish::{Parcel, publish_manifest};
 use crate::operations::pull::fetch_missing;
 use crate::operations::push::BASE_NAME;
 use crate::operations::session::blocking;
 use crate::operations::transfer::fetch_blob;
-use crate::operations::{Error, Session};
+use crate::operations::{Error, Kind, Session};
 use crate::sandbox::WorkerOptions;
 use crate::store::Store;
 
 use super::Interrupt;
+use super::contexts::{MainContext, open_named};
+use super::location::ContextLocation;
+use super::online::Online;
 use super::plan::PlanError;
 use super::publishing::{Channels, Forward, Publishing};
 use super::request::{BuildReport, BuildRequest};
@@ -28,6 +29,8 @@ pub(super) struct Job<'a> {
     pub(super) request: &'a BuildRequest,
     pub(super) sources: &'a Arc<Sources>,
     pub(super) plan: &'a Arc<Plan>,
+    pub(super) context: &'a MainContext,
+    pub(super) online: &'a Arc<Online>,
 }
 
 impl Job<'_> {
@@ -61,17 +64,20 @@ impl Job<'_> {
         let runtime = tokio::runtime::Handle::current();
         let bases = Registry { session: self.session.clone(), runtime };
         let observer = Forward(channels);
-        let contexts = self.plan.contexts.iter().map(|name| self.context(name)).collect();
+        let opener = self.contexts();
         let session = self.session.clone();
         let (sources, plan) = (Arc::clone(self.sources), Arc::clone(self.plan));
         let cancel = Arc::clone(&interrupt.engine);
+        let online = Arc::clone(self.online);
         blocking(move || {
+            let contexts = plan.contexts.iter().map(|name| opener.open(name));
+            let contexts = contexts.collect::<Result<_, Error>>()?;
             let engine = Engine {
                 store: &session.store,
                 sink: session.sink.as_ref(),
                 bases: &bases,
                 observer: &observer,
-                remotes: &NoRemotes,
+                remotes: online.as_ref(),
                 contexts,
                 worker: WorkerOptions::default(),
                 cancel,
@@ -83,14 +89,15 @@ impl Job<'_> {
         .await
     }
 
-    /// Returns a context of the plan.
-    fn context(&self, name: &ContextName) -> Context {
-        match name {
-            ContextName::Main | ContextName::Named(_) => Context {
-                root: self.request.context.clone(),
+    fn contexts(&self) -> Contexts {
+        Contexts {
+            main: Context {
+                root: self.context.root.clone(),
                 ignored: self.sources.ignored.clone(),
                 ignore_file: self.sources.ignore_file.clone(),
             },
+            named: self.request.named_contexts.clone(),
+            online: Arc::clone(self.online),
         }
     }
 
@@ -161,6 +168,25 @@ fn name_in_store(
     Ok(store.tag_all(&entries)?)
 }
 
+/// Opens the contexts that a plan needs, and no others.
+struct Contexts {
+    main: Context,
+    named: Vec<(String, ContextLocation)>,
+    online: Arc<Online>,
+}
+
+impl Contexts {
+    fn open(&self, name: &ContextName) -> Result<Context, Error> {
+        let ContextName::Named(name) = name else { return Ok(self.main.clone()) };
+        let found = self.named.iter().rev().find(|(other, _)| other == name);
+        let Some((_, location)) = found else {
+            let message = format!("there is no build context `{name}`");
+            return Err(Error::new(Kind::Internal, message));
+        };
+        open_named(name, location, &self.online)
+    }
+}
+
 /// Gets base layers from their registry.
 struct Registry {
     session: Session,
@@ -177,14 +203,5 @@ impl Bases for Registry {
         let repository = &base.reference.repository;
         let fetch = fetch_blob(&self.session, repository, &layer.descriptor, Some(copy));
         self.runtime.block_on(fetch).map_err(Into::into)
-    }
-}
-
-/// Nothing is got from elsewhere.
-struct NoRemotes;
-
-impl Remotes for NoRemotes {
-    fn fetch(&self, _remote: &Remote) -> Result<Fetched, Box<dyn std::error::Error + Send + Sync>> {
-        Err("remote sources are not supported".into())
     }
 }

@@ -1,7 +1,10 @@
 //! `build` and `build-push`: a Dockerfile to an image, its layers published while it is built.
 
 mod checks;
+mod contexts;
 mod job;
+mod location;
+mod online;
 mod plan;
 mod publishing;
 mod request;
@@ -10,13 +13,17 @@ mod sources;
 use std::sync::Arc;
 
 use crate::build::Cancel;
+use crate::remote::NoSecrets;
 
 use super::session::blocking;
 use super::{Error, Kind, Session};
+use contexts::MainContext;
 use job::Job;
+use online::Online;
 use publishing::Publishing;
 use sources::Sources;
 
+pub use location::{ContextLocation, LayoutImage};
 pub use request::{BuildReport, BuildRequest, DockerfileSource};
 
 /// Builds, names and, when asked, publishes an image.
@@ -34,15 +41,34 @@ pub async fn build(
         return Err(Error::new(Kind::User, "nothing to push to: the image has no name")
             .hint("name it with `-t registry/repository:tag`"));
     }
-    let sources = {
-        let request = request.clone();
-        blocking(move || Sources::read(&request.context, &request.dockerfile)).await?
+    let online = Arc::new(Online {
+        session: session.clone(),
+        runtime: tokio::runtime::Handle::current(),
+        cancel: Arc::clone(&interrupt.engine),
+        secrets: Arc::new(NoSecrets),
+        git: session.git.clone(),
+    });
+    let (context, sources) = {
+        let (request, online) = (request.clone(), Arc::clone(&online));
+        blocking(move || {
+            let context = MainContext::open(&request, &online)?;
+            let sources = Sources::read(&context, &request.dockerfile, &online)?;
+            Ok::<_, Error>((context, sources))
+        })
+        .await?
     };
     let sources = Arc::new(sources);
     let plan = plan::plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
     let plan = Arc::new(plan);
     let mut publishing = request.push.then(|| Publishing::start(session, &request.names, &plan));
-    let job = Job { session, request: &request, sources: &sources, plan: &plan };
+    let job = Job {
+        session,
+        request: &request,
+        sources: &sources,
+        plan: &plan,
+        context: &context,
+        online: &online,
+    };
     let image = match job.execute_or_fail_to_publish(publishing.as_mut(), interrupt).await {
         Ok(image) => image,
         Err(error) => {

@@ -8,11 +8,15 @@ use crate::image::{Descriptor, Platform, Reference};
 use crate::operations::PullPolicy;
 use crate::operations::publish::Traffic;
 
+use super::location::ContextLocation;
+
 /// What to build, and what to do with the result.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// The build context: a directory.
-    pub context: PathBuf,
+    /// The build context.
+    pub context: ContextLocation,
+    /// `--build-context`: names and places.
+    pub named_contexts: Vec<(String, ContextLocation)>,
     /// Where the Dockerfile is.
     pub dockerfile: DockerfileSource,
     /// Names of the result.
@@ -44,8 +48,11 @@ pub struct BuildRequest {
 pub enum DockerfileSource {
     /// `Dockerfile` in the context.
     Default,
-    /// This file.
+    /// This file: of this machine, or of the context when that comes from elsewhere and the path is
+    /// relative.
     File(PathBuf),
+    /// What this URL gives.
+    Url(String),
     /// This text, which came through standard input.
     Text(String),
 }

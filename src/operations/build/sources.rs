@@ -6,12 +6,15 @@ use crate::build;
 use crate::dockerfile::{Patterns, Span};
 
 use crate::operations::{Error, Kind, Snippet};
+use crate::remote::FileName;
 
+use super::contexts::{MainContext, MainKind, SINGLE_FILE};
+use super::online::Online;
 use super::plan::PlanError;
 use super::request::DockerfileSource;
 
 /// Largest Dockerfile that is read.
-const MAX_DOCKERFILE_BYTES: u64 = 4 << 20;
+pub(super) const MAX_DOCKERFILE_BYTES: u64 = 4 << 20;
 
 /// The texts of a build.
 #[derive(Debug)]
@@ -28,27 +31,54 @@ pub(super) struct Sources {
 
 impl Sources {
     /// Reads the Dockerfile and the ignore file that goes with it: `<name>.dockerignore` beside the
-    /// Dockerfile, else `.dockerignore` in the context.
-    pub(super) fn read(context: &Path, dockerfile: &DockerfileSource) -> Result<Self, Error> {
-        if !context.is_dir() {
-            let message = format!("the build context `{}` is not a directory", context.display());
-            return Err(Error::new(Kind::User, message));
-        }
-        let (name, path, text) = match dockerfile {
-            DockerfileSource::Text(text) => ("Dockerfile".to_owned(), None, text.clone()),
-            DockerfileSource::File(path) => {
+    /// Dockerfile, else `.dockerignore` in the context. Contexts from elsewhere have no ignore file
+    /// (BuildKit, `dockerui/context.go`). Blocks.
+    pub(super) fn read(
+        context: &MainContext,
+        dockerfile: &DockerfileSource,
+        online: &Online,
+    ) -> Result<Self, Error> {
+        let (name, path, text) = match (dockerfile, &context.kind) {
+            (DockerfileSource::Default, MainKind::Dockerfile(text)) => {
+                ("Dockerfile".to_owned(), None, text.clone())
+            }
+            (_, MainKind::Dockerfile(_)) => {
+                let message = "ambiguous Dockerfile source: both stdin and flag correspond to \
+                               Dockerfiles";
+                return Err(Error::new(Kind::User, message));
+            }
+            (DockerfileSource::Text(text), _) => ("Dockerfile".to_owned(), None, text.clone()),
+            (DockerfileSource::Url(url), _) => {
+                let file = online.file(url, FileName::OfUrl, None)?;
+                let text = read_dockerfile(&file.path())?;
+                (file.name, None, text)
+            }
+            (DockerfileSource::File(path), MainKind::Local) => {
                 (path.display().to_string(), Some(path.clone()), read_dockerfile(path)?)
             }
-            DockerfileSource::Default => {
-                let path = default_dockerfile(context)?;
-                let name = path
-                    .file_name()
-                    .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-                let text = read_dockerfile(&path)?;
-                (name, Some(path), text)
+            (DockerfileSource::File(path), MainKind::Remote | MainKind::SingleFile) => {
+                let name = path.display().to_string();
+                if path.is_absolute() {
+                    (name, None, read_dockerfile(path)?)
+                } else {
+                    (name, None, read_inside(&context.root, path)?)
+                }
+            }
+            (DockerfileSource::Default, _) => {
+                let name = context.default_dockerfile()?;
+                let path = context.root.join(&name);
+                match &context.kind {
+                    MainKind::Local => (name, Some(path.clone()), read_dockerfile(&path)?),
+                    _ => (name.clone(), None, read_inside(&context.root, Path::new(&name))?),
+                }
             }
         };
-        let (ignored, ignore_file) = ignore_patterns(context, path.as_deref())?;
+        let (ignored, ignore_file) = match &context.kind {
+            MainKind::Local => ignore_patterns(&context.root, path.as_deref())?,
+            MainKind::Remote | MainKind::SingleFile | MainKind::Dockerfile(_) => {
+                (Patterns::default(), None)
+            }
+        };
         Ok(Self { name, text, ignored, ignore_file })
     }
 
@@ -89,16 +119,38 @@ impl Sources {
     }
 }
 
-fn default_dockerfile(context: &Path) -> Result<PathBuf, Error> {
-    // The lower-case name is docker's fallback.
-    for name in ["Dockerfile", "dockerfile"] {
-        let path = context.join(name);
-        if path.is_file() {
-            return Ok(path);
+impl MainContext {
+    /// Returns the name of the Dockerfile of a context that the command does not name.
+    fn default_dockerfile(&self) -> Result<String, Error> {
+        if self.kind == MainKind::SingleFile {
+            return Ok(SINGLE_FILE.to_owned());
         }
+        // The lower-case name is docker's fallback.
+        for name in ["Dockerfile", "dockerfile"] {
+            if self.root.join(name).symlink_metadata().is_ok() {
+                return Ok(name.to_owned());
+            }
+        }
+        let place = match &self.kind {
+            MainKind::Local => format!("`{}`", self.root.display()),
+            _ => "the build context".to_owned(),
+        };
+        let message = format!("no Dockerfile in {place}");
+        Err(Error::new(Kind::User, message).hint("name another file with `-f`"))
     }
-    let message = format!("no Dockerfile in `{}`", context.display());
-    Err(Error::new(Kind::User, message).hint("name another file with `-f`"))
+}
+
+/// Reads a Dockerfile of a tree from elsewhere, whose links must not lead out of it.
+fn read_inside(root: &Path, path: &Path) -> Result<String, Error> {
+    let what = || format!("failed to read Dockerfile `{}` of the build context", path.display());
+    let failed = |error: std::io::Error| Error::new(Kind::User, what()).because(error);
+    let root = root.canonicalize().map_err(failed)?;
+    let inside = root.join(path).canonicalize().map_err(failed)?;
+    if !inside.starts_with(&root) {
+        let message = format!("{}: it leads out of it", what());
+        return Err(Error::new(Kind::User, message));
+    }
+    read_dockerfile(&inside)
 }
 
 fn read_dockerfile(path: &Path) -> Result<String, Error> {
@@ -111,7 +163,8 @@ fn read_dockerfile(path: &Path) -> Result<String, Error> {
     fs_err::read_to_string(path).map_err(|error| Error::new(Kind::User, what()).because(error))
 }
 
-fn ignore_patterns(
+/// Reads the ignore file of a context.
+pub(super) fn ignore_patterns(
     context: &Path,
     dockerfile: Option<&Path>,
 ) -> Result<(Patterns, Option<String>), Error> {

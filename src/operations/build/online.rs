@@ -1,0 +1,208 @@
+//! What a build gets from elsewhere: the way from its blocking threads to the network.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::build::{Cancel, Fetched, Remote, Remotes};
+use crate::dockerfile::GitReference;
+use crate::event::{Direction, Event, TransferId, TransferOutcome};
+use crate::operations::{Error, Kind, Session};
+use crate::registry::{Download, DownloadRequest};
+use crate::remote::{
+    Content, Fetcher, FileName, GitSettings, GitTree, Head, RemoteFile, Secrets, Tree, Web,
+    WebRequest,
+};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How often a download that waits is asked whether it is still wanted.
+const POLL: Duration = Duration::from_millis(100);
+/// The least time between two events of a transfer.
+const EVENT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The outside world of one build. Its methods block.
+pub(super) struct Online {
+    pub(super) session: Session,
+    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) cancel: Arc<Cancel>,
+    pub(super) secrets: Arc<dyn Secrets>,
+    /// The socket of the agent for ssh.
+    pub(super) git: GitSettings,
+}
+
+impl Online {
+    /// Gets a file.
+    pub(super) fn file(
+        &self,
+        url: &str,
+        name: FileName<'_>,
+        checksum: Option<&crate::image::Digest>,
+    ) -> Result<RemoteFile, Error> {
+        let is_canceled = || self.cancel.is_requested();
+        Ok(self.fetcher(&is_canceled).file(url, name, checksum)?)
+    }
+
+    /// Gets the files of a commit.
+    pub(super) fn repository(&self, wanted: &GitTree<'_>) -> Result<Tree, Error> {
+        let is_canceled = || self.cancel.is_requested();
+        let name = wanted.reference.name().to_owned();
+        let transfer = Transfer::begin(&self.session, format!("git {name}"), None);
+        let tree = self.fetcher(&is_canceled).repository(wanted);
+        transfer.end(if tree.is_ok() { TransferOutcome::Moved } else { TransferOutcome::Failed });
+        Ok(tree?)
+    }
+
+    fn fetcher<'a>(&'a self, is_canceled: &'a (dyn Fn() -> bool + Sync)) -> Fetcher<'a> {
+        Fetcher {
+            store: &self.session.store,
+            web: self,
+            secrets: self.secrets.as_ref(),
+            git: &self.git,
+            is_canceled,
+        }
+    }
+
+    /// Ready when the build is to stop.
+    async fn canceled(&self) {
+        while !self.cancel.is_requested() {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn download(
+        &self,
+        request: &WebRequest,
+        content: &mut dyn Content,
+    ) -> Result<Head, Failure> {
+        let client = &self.session.client;
+        let mut attempts = client.attempts();
+        let request = DownloadRequest {
+            url: request.url.clone(),
+            headers: request.headers.clone(),
+            authorization: request.authorization.clone(),
+        };
+        loop {
+            let answer = client.download(&request, &mut attempts).await.map_err(boxed)?;
+            let head = Head { status: answer.status(), headers: answer.headers().clone() };
+            content.begin()?;
+            match self.receive(&request, answer, content).await? {
+                Ok(()) => return Ok(head),
+                Err(error) => {
+                    client.wait_to_repeat(&request, error, &mut attempts).await.map_err(boxed)?;
+                }
+            }
+        }
+    }
+
+    /// Gives the body to `content`: an inner error is the connection's, an outer one that of
+    /// `content`, which no repetition mends.
+    async fn receive(
+        &self,
+        request: &DownloadRequest,
+        mut answer: Download,
+        content: &mut dyn Content,
+    ) -> Result<Result<(), crate::registry::Error>, Failure> {
+        let name = request.url.path_segments().and_then(|mut parts| parts.next_back());
+        let name = name.filter(|name| !name.is_empty()).unwrap_or("file").to_owned();
+        let transfer = Transfer::begin(&self.session, name, answer.content_length());
+        loop {
+            match answer.next().await {
+                Ok(Some(bytes)) => {
+                    content.take(&bytes)?;
+                    transfer.moved_by(bytes.len() as u64);
+                }
+                Ok(None) => {
+                    transfer.end(TransferOutcome::Moved);
+                    return Ok(Ok(()));
+                }
+                Err(error) => {
+                    transfer.end(TransferOutcome::Failed);
+                    return Ok(Err(error));
+                }
+            }
+        }
+    }
+}
+
+fn boxed(error: crate::registry::Error) -> Failure {
+    Error::from(error).into()
+}
+
+impl Web for Online {
+    fn get(&self, request: &WebRequest, content: &mut dyn Content) -> Result<Head, Failure> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                head = self.download(request, content) => head,
+                () = self.canceled() => Err(crate::remote::Error::Canceled.into()),
+            }
+        })
+    }
+}
+
+impl Remotes for Online {
+    fn fetch(&self, remote: &Remote) -> Result<Fetched, Failure> {
+        match remote {
+            Remote::Http { url, checksum } => {
+                let file = self.file(url, FileName::OfUrl, checksum.as_ref())?;
+                let identity = file.digest.to_string();
+                Ok(Fetched { root: file.directory, file: Some(file.name), identity })
+            }
+            Remote::Git { url, checksum, keep_git_dir } => {
+                let reference = GitReference::parse_known(url)
+                    .map_err(|error| Error::new(Kind::User, error.to_string()))?
+                    .ok_or_else(|| Error::new(Kind::User, "it is no address of a repository"))?;
+                let tree = self.repository(&GitTree {
+                    reference: &reference,
+                    checksum: checksum.as_deref(),
+                    keep_git_dir: *keep_git_dir,
+                })?;
+                Ok(Fetched { root: tree.root, file: None, identity: tree.identity })
+            }
+        }
+    }
+}
+
+/// The events of one transfer.
+struct Transfer<'a> {
+    session: &'a Session,
+    id: TransferId,
+    state: Mutex<State>,
+}
+
+struct State {
+    position_bytes: u64,
+    told: Option<Instant>,
+    has_ended: bool,
+}
+
+impl<'a> Transfer<'a> {
+    fn begin(session: &'a Session, name: String, total_bytes: Option<u64>) -> Self {
+        let (id, direction) = (TransferId::next(), Direction::Pull);
+        session.sink.emit(Event::TransferStarted { transfer: id, direction, name, total_bytes });
+        let state = State { position_bytes: 0, told: None, has_ended: false };
+        Self { session, id, state: Mutex::new(state) }
+    }
+
+    fn moved_by(&self, bytes: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.position_bytes += bytes;
+        let position_bytes = state.position_bytes;
+        if state.told.is_none_or(|told| told.elapsed() >= EVENT_INTERVAL) {
+            state.told = Some(Instant::now());
+            self.session.sink.emit(Event::TransferProgress { transfer: self.id, position_bytes });
+        }
+    }
+
+    fn end(&self, outcome: TransferOutcome) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut state.has_ended, true) {
+            self.session.sink.emit(Event::TransferFinished { transfer: self.id, outcome });
+        }
+    }
+}
+
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        self.end(TransferOutcome::Failed);
+    }
+}
