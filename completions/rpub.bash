@@ -16,6 +16,9 @@ _rpub() {
             ",$1")
                 cmd="rpub"
                 ;;
+            rpub,auth)
+                cmd="rpub__subcmd__auth"
+                ;;
             rpub,build)
                 cmd="rpub__subcmd__build"
                 ;;
@@ -67,6 +70,30 @@ _rpub() {
             rpub,version)
                 cmd="rpub__subcmd__version"
                 ;;
+            rpub,whoami)
+                cmd="rpub__subcmd__whoami"
+                ;;
+            rpub__subcmd__auth,explain)
+                cmd="rpub__subcmd__auth__subcmd__explain"
+                ;;
+            rpub__subcmd__auth,help)
+                cmd="rpub__subcmd__auth__subcmd__help"
+                ;;
+            rpub__subcmd__auth,token)
+                cmd="rpub__subcmd__auth__subcmd__token"
+                ;;
+            rpub__subcmd__auth__subcmd__help,explain)
+                cmd="rpub__subcmd__auth__subcmd__help__subcmd__explain"
+                ;;
+            rpub__subcmd__auth__subcmd__help,help)
+                cmd="rpub__subcmd__auth__subcmd__help__subcmd__help"
+                ;;
+            rpub__subcmd__auth__subcmd__help,token)
+                cmd="rpub__subcmd__auth__subcmd__help__subcmd__token"
+                ;;
+            rpub__subcmd__help,auth)
+                cmd="rpub__subcmd__help__subcmd__auth"
+                ;;
             rpub__subcmd__help,build)
                 cmd="rpub__subcmd__help__subcmd__build"
                 ;;
@@ -117,6 +144,15 @@ _rpub() {
                 ;;
             rpub__subcmd__help,version)
                 cmd="rpub__subcmd__help__subcmd__version"
+                ;;
+            rpub__subcmd__help,whoami)
+                cmd="rpub__subcmd__help__subcmd__whoami"
+                ;;
+            rpub__subcmd__help__subcmd__auth,explain)
+                cmd="rpub__subcmd__help__subcmd__auth__subcmd__explain"
+                ;;
+            rpub__subcmd__help__subcmd__auth,token)
+                cmd="rpub__subcmd__help__subcmd__auth__subcmd__token"
                 ;;
             rpub__subcmd__help__subcmd__image,build)
                 cmd="rpub__subcmd__help__subcmd__image__subcmd__build"
@@ -218,8 +254,170 @@ _rpub() {
 
     case "${cmd}" in
         rpub)
-            opts="-q -h -V --store --progress --quiet --insecure-registry --ca-file --registries-conf --help --version build build-push push pull images image tag rmi inspect history import login logout serve completion version help"
+            opts="-q -h -V --store --progress --quiet --insecure-registry --ca-file --registries-conf --help --version build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__auth)
+            opts="-q -h --store --progress --quiet --insecure-registry --ca-file --registries-conf --help explain token help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__auth__subcmd__explain)
+            opts="-q -h --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__auth__subcmd__help)
+            opts="explain token help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__auth__subcmd__help__subcmd__explain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__auth__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__auth__subcmd__help__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__auth__subcmd__token)
+            opts="-H -q -h --push --header --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -474,8 +672,50 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__help)
-            opts="build build-push push pull images image tag rmi inspect history import login logout serve completion version help"
+            opts="build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__auth)
+            opts="explain token"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__auth__subcmd__explain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__auth__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -838,6 +1078,20 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__help__subcmd__version)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__whoami)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1676,7 +1930,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__logout)
-            opts="-q -h --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-a -q -h --all --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1892,6 +2146,44 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__version)
+            opts="-q -h --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__whoami)
             opts="-q -h --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

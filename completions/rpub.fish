@@ -49,6 +49,8 @@ complete -c rpub -n "__fish_rpub_needs_command" -f -a "history" -d 'Show what ma
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "import" -d 'Make an image from a root file system tar or directory'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "login" -d 'Log in to a registry'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "logout" -d 'Log out of a registry'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "whoami" -d 'Show who is logged in to a registry'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "auth" -d 'See which credentials open a repository, or get a token'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "serve" -d 'Serve the store as a registry'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "completion" -d 'Print a shell completion script'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "version" -d 'Print the version'
@@ -424,8 +426,63 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -s a -l all -d 'Log out of every registry'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -f -a "explain" -d 'Show where credentials for an image are looked for, and which are used'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -f -a "token" -d 'Print a token for an image\'s repository'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l push -d 'Ask for a token that may push, too'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s H -l header -d 'Print the whole header, as in curl -H "$(rpub auth token -H NAME)" URL'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "explain" -d 'Show where credentials for an image are looked for, and which are used'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "token" -d 'Print a token for an image\'s repository'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l listen -d 'Listen on this address, a free port for port 0' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l name -d 'Keep what is pushed under this registry name' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -463,23 +520,25 @@ complete -c rpub -n "__fish_rpub_using_subcommand version" -l ca-file -d 'Also t
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s h -l help -d 'Print help'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "build-push" -d 'Build an image and push it to every tag given'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "push" -d 'Push an image from the store to its registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "pull" -d 'Pull an image into the store'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "images" -d 'List images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "image" -d 'Work with images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "tag" -d 'Give an image another name'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "rmi" -d 'Remove names and images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "inspect" -d 'Show everything about an image'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "history" -d 'Show what made each layer of an image'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "import" -d 'Make an image from a root file system tar or directory'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "login" -d 'Log in to a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "logout" -d 'Log out of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "serve" -d 'Serve the store as a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "completion" -d 'Print a shell completion script'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "version" -d 'Print the version'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout serve completion version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "build-push" -d 'Build an image and push it to every tag given'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "push" -d 'Push an image from the store to its registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "pull" -d 'Pull an image into the store'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "images" -d 'List images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "image" -d 'Work with images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "tag" -d 'Give an image another name'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "rmi" -d 'Remove names and images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "inspect" -d 'Show everything about an image'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "history" -d 'Show what made each layer of an image'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "import" -d 'Make an image from a root file system tar or directory'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "login" -d 'Log in to a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "logout" -d 'Log out of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "whoami" -d 'Show who is logged in to a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "auth" -d 'See which credentials open a repository, or get a token'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "serve" -d 'Serve the store as a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "completion" -d 'Print a shell completion script'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "version" -d 'Print the version'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "build" -d 'Build an image from a Dockerfile'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "ls" -d 'List images'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "pull" -d 'Pull an image into the store'
@@ -489,3 +548,5 @@ complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "inspect" -d 'Show everything about an image'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "history" -d 'Show what made each layer of an image'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "import" -d 'Make an image from a root file system tar or directory'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "explain" -d 'Show where credentials for an image are looked for, and which are used'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "token" -d 'Print a token for an image\'s repository'

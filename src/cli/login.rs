@@ -29,6 +29,15 @@ pub(super) async fn login(context: &Context, args: LoginArgs) -> Result<(), Erro
 
 /// Logs out.
 pub(super) async fn logout(context: &Context, args: LogoutArgs) -> Result<(), Error> {
+    if args.all {
+        let keys = operations::logout_all(&context.session).await?;
+        if keys.is_empty() {
+            return print("Not logged in to any registry");
+        }
+        return keys
+            .iter()
+            .try_for_each(|key| print(&format!("Removed login credentials for {key}")));
+    }
     let registry = registry(&args.registry)?;
     if operations::logout(&context.session, registry.clone()).await? {
         print(&format!("Removed login credentials for {registry}"))
@@ -38,7 +47,7 @@ pub(super) async fn logout(context: &Context, args: LogoutArgs) -> Result<(), Er
 }
 
 /// Parses a registry as people write it: a scheme or a path is left away.
-fn registry(text: &str) -> Result<RegistryName, Error> {
+pub(super) fn registry(text: &str) -> Result<RegistryName, Error> {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let host = host.unwrap_or(text).split('/').next().unwrap_or(text);
     let host = if matches!(host, "index.docker.io" | "registry-1.docker.io") {

@@ -4,6 +4,7 @@
 //! text. `settings` joins flags, environment and files; `render` draws progress and errors.
 
 mod args;
+mod auth;
 mod build;
 mod filter;
 mod images;
@@ -23,7 +24,7 @@ use clap::{CommandFactory, Parser};
 use crate::event::Sink;
 use crate::operations::{self, Error, Kind, Session};
 
-use args::{Cli, Command, Global, ImageCommand};
+use args::{AuthCommand, Cli, Command, Global, ImageCommand};
 use render::{Progress, ProgressMode};
 
 /// What a command needs beside its flags.
@@ -118,6 +119,9 @@ async fn run(command: Command, global: &Global, progress: &Arc<Progress>) -> Res
         }
         Command::Login(args) => login::login(&context, args).await,
         Command::Logout(args) => login::logout(&context, args).await,
+        Command::Whoami(args) => auth::whoami(&context, args).await,
+        Command::Auth(AuthCommand::Explain(args)) => auth::explain(&context, args).await,
+        Command::Auth(AuthCommand::Token(args)) => auth::token(&context, args).await,
         Command::Serve(args) => serve::serve(&context, args).await,
         // Answered in `dispatch`, before anything is opened.
         Command::Completion(_) | Command::Version(_) => Ok(()),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::event::Sink;
 use crate::image::Platform;
-use crate::operations::{Error, GitSettings, Kind, Session, SessionSettings};
+use crate::operations::{Error, GitSettings, Kind, Secret, Session, SessionSettings};
 
 use super::args::Global;
 
@@ -32,8 +32,10 @@ pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, E
     let insecure_registries = registries.collect::<Result<_, crate::image::Error>>();
     let settings = SessionSettings {
         store: store_root(global)?,
+        docker_auth_config: variable("DOCKER_AUTH_CONFIG").map(Secret::new),
         auth_files: auth_files(),
         docker_config: docker_config(),
+        legacy_docker_config: path("HOME").map(|home| home.join(".dockercfg")),
         registries_conf: registries_conf(global)?,
         insecure_registries: insecure_registries.map_err(|error| {
             Error::new(Kind::Settings, "invalid `--insecure-registry`").because(error)
@@ -83,9 +85,13 @@ fn store_root(global: &Global) -> Result<PathBuf, Error> {
 }
 
 fn auth_files() -> Vec<PathBuf> {
-    let runtime = path("XDG_RUNTIME_DIR").map(|runtime| runtime.join("containers/auth.json"));
+    // Where there is no runtime directory, the containers tools use this one.
+    let runtime = path("XDG_RUNTIME_DIR").map_or_else(
+        || PathBuf::from(format!("/run/containers/{}/auth.json", rustix::process::getuid())),
+        |runtime| runtime.join("containers/auth.json"),
+    );
     let config = xdg("XDG_CONFIG_HOME", ".config").map(|c| c.join("containers/auth.json"));
-    path("REGISTRY_AUTH_FILE").into_iter().chain(runtime).chain(config).collect()
+    path("REGISTRY_AUTH_FILE").into_iter().chain([runtime]).chain(config).collect()
 }
 
 fn docker_config() -> Option<PathBuf> {

@@ -30,6 +30,9 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The variable `DOCKER_AUTH_CONFIG` is not JSON of the expected form.
+    #[error("the variable DOCKER_AUTH_CONFIG is not valid JSON")]
+    Environment(#[source] serde_json::Error),
     /// The `auth` of an entry is not base64 of `username:password`.
     #[error("credentials file `{path}` has a malformed `auth` for `{key}`")]
     Auth {

@@ -34,13 +34,22 @@ impl ConfigFile {
                 return Err(Error::File { action: "read", path: path.to_owned(), source });
             }
         };
-        let parsed = if text.trim_ascii().is_empty() {
-            Ok(Map::new())
-        } else {
-            serde_json::from_slice(&text)
-        };
+        let parsed = parse_object(&text);
         text.zeroize();
         let json = parsed.map_err(|source| Error::Json { path: path.to_owned(), source })?;
+        Ok(Self { json })
+    }
+
+    /// Reads the old `~/.dockercfg`, which is nothing but the entries of `auths`.
+    pub(super) fn read_legacy(path: &Path) -> Result<Self> {
+        let entries = Self::read(path)?.json;
+        Ok(Self { json: Map::from_iter([("auths".to_owned(), Value::Object(entries))]) })
+    }
+
+    /// Reads the value of `DOCKER_AUTH_CONFIG`: only `auths` counts (docker/cli, `configfile`).
+    pub(super) fn of_environment(text: &str) -> Result<Self> {
+        let mut json = parse_object(text.as_bytes()).map_err(Error::Environment)?;
+        json.retain(|key, _| key == "auths");
         Ok(Self { json })
     }
 
@@ -56,6 +65,14 @@ impl ConfigFile {
             .filter(|name| !name.is_empty())
     }
 
+    /// Returns all helpers: those of one key with it, then the one for all.
+    pub(super) fn helpers(&self) -> Vec<(&str, Option<&str>)> {
+        let own = self.json.get("credHelpers").and_then(Value::as_object).into_iter().flatten();
+        let own = own.filter_map(|(key, name)| Some((name.as_str()?, Some(key.as_str()))));
+        let all = self.json.get("credsStore").and_then(Value::as_str).map(|name| (name, None));
+        own.chain(all).filter(|(name, _)| !name.is_empty()).collect()
+    }
+
     fn own_helper(&self, registry: &RegistryName) -> Option<&str> {
         let helpers = self.json.get("credHelpers")?.as_object()?;
         let find = |host: &str| helpers.iter().find(|(key, _)| host_of(key) == host);
@@ -67,12 +84,13 @@ impl ConfigFile {
         name.as_str()
     }
 
-    /// Returns the credential in the file itself for `repository`, the most specific key first.
+    /// Returns the credential in the file itself for `repository`, the most specific key first, and
+    /// its key.
     pub(super) fn credential(
         &self,
         path: &Path,
         repository: &Repository,
-    ) -> Result<Option<Credential>> {
+    ) -> Result<Option<(String, Credential)>> {
         let Some(auths) = self.auths() else { return Ok(None) };
         for wanted in keys_of(repository) {
             let found = auths.get_key_value(&wanted).or_else(|| {
@@ -83,11 +101,16 @@ impl ConfigFile {
             });
             let Some((key, entry)) = found else { continue };
             if let Some(credential) = parse_entry(path, key, entry)? {
-                return Ok(Some(credential));
+                return Ok(Some((key.clone(), credential)));
             }
         }
         Ok(None)
     }
+}
+
+/// Parses a JSON object; an empty text is an empty one.
+fn parse_object(text: &[u8]) -> serde_json::Result<Map<String, Value>> {
+    if text.trim_ascii().is_empty() { Ok(Map::new()) } else { serde_json::from_slice(text) }
 }
 
 fn is_url(key: &str) -> bool {
@@ -174,7 +197,8 @@ mod tests {
     fn lookup(json: &str, reference: &str) -> Option<Credential> {
         let file = ConfigFile { json: serde_json::from_str(json).unwrap() };
         let reference: Reference = reference.parse().unwrap();
-        file.credential(Path::new("config.json"), &reference.repository).unwrap()
+        let found = file.credential(Path::new("config.json"), &reference.repository).unwrap();
+        found.map(|(_, credential)| credential)
     }
 
     #[test]

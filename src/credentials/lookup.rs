@@ -1,8 +1,9 @@
 //! Which credential opens a repository.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::attempt::{Attempt, Failure, Outcome, Place};
 use super::file::ConfigFile;
 use super::helper::Helper;
 use super::{Error, Result, Secret, save};
@@ -62,11 +63,15 @@ impl Lookup for Fixed {
 /// Where credentials are kept. Files that do not exist are passed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locations {
+    /// The value of `DOCKER_AUTH_CONFIG`: the JSON of a `config.json`, of which `auths` counts.
+    pub environment: Option<Secret>,
     /// The `auth.json` files of the containers tools, most important first: `$REGISTRY_AUTH_FILE`,
     /// `$XDG_RUNTIME_DIR/containers/auth.json`, `$XDG_CONFIG_HOME/containers/auth.json`.
     pub auth_files: Vec<PathBuf>,
     /// Docker's `config.json`: `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`.
     pub docker_config: Option<PathBuf>,
+    /// What docker had before: `~/.dockercfg`.
+    pub legacy_docker_config: Option<PathBuf>,
     /// How long a helper may take.
     pub helper_timeout: Duration,
 }
@@ -74,8 +79,10 @@ pub struct Locations {
 impl Default for Locations {
     fn default() -> Self {
         Self {
+            environment: None,
             auth_files: Vec::new(),
             docker_config: None,
+            legacy_docker_config: None,
             helper_timeout: Duration::from_secs(30),
         }
     }
@@ -151,37 +158,96 @@ impl Credentials {
         Ok(in_helper || in_file)
     }
 
+    /// Erases every login from docker's file and from the helpers that it names; returns the keys
+    /// that there were, without repeats.
+    ///
+    /// # Errors
+    ///
+    /// When the file or a helper cannot be read or written.
+    pub fn logout_all(&self) -> Result<Vec<String>> {
+        let path = self.locations.docker_config.as_deref().ok_or(Error::NoFile)?;
+        let mut config = ConfigFile::read(path)?;
+        let mut keys = save::remove_all(&mut config);
+        for (name, own_key) in config.helpers() {
+            let helper = self.helper(name);
+            let known = match own_key {
+                Some(key) => vec![key.to_owned()],
+                // The helper for all knows what the file only marks, and perhaps more.
+                None => keys.clone(),
+            };
+            for key in known {
+                if helper.find(&key)?.is_some() && helper.erase(&key)? && !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
+        }
+        if !keys.is_empty() {
+            save::write(path, &config)?;
+        }
+        Ok(keys)
+    }
+
+    /// Returns every place that a lookup for `repository` asks, in order, and what it said; the last
+    /// one has the credential, or failed. No secret is in it.
+    #[must_use]
+    pub fn explain(&self, repository: &Repository) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        if let Err(failure) = self.search(repository, &mut |attempt| attempts.push(attempt)) {
+            let Failure { place, error } = failure;
+            attempts.push(Attempt { place, outcome: Outcome::Failed(error) });
+        }
+        attempts
+    }
+
     fn helper(&self, name: &str) -> Helper {
         Helper::new(name, self.locations.helper_timeout)
     }
 
-    fn look_in(&self, path: &Path, repository: &Repository) -> Result<Option<Credential>> {
-        let config = ConfigFile::read(path)?;
-        if let Some(name) = config.helper(&repository.registry) {
-            let found = self.helper(name).find(save::key_of(&repository.registry))?;
+    /// Asks place after place until one has the credential; tells `note` of each.
+    fn search(
+        &self,
+        repository: &Repository,
+        note: &mut dyn FnMut(Attempt),
+    ) -> Result<Option<Credential>, Failure> {
+        for source in self.locations.sources() {
+            let failed = |error| Failure { place: source.place(None), error };
+            let Some(config) = source.read().map_err(failed)? else {
+                note(Attempt { place: source.place(None), outcome: Outcome::Absent });
+                continue;
+            };
+            if let Some(name) = config.helper(&repository.registry) {
+                let key = save::key_of(&repository.registry).to_owned();
+                let place = Place::Helper { name: name.to_owned(), key: key.clone() };
+                let found = match self.helper(name).find(&key) {
+                    Ok(found) => found,
+                    Err(error) => return Err(Failure { place, error }),
+                };
+                note(Attempt { place, outcome: Outcome::of(found.as_ref()) });
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            let found = config.credential(source.path(), repository).map_err(failed)?;
+            let (key, found) = found.unzip();
+            note(Attempt { place: source.place(key), outcome: Outcome::of(found.as_ref()) });
             if found.is_some() {
                 return Ok(found);
-            }
-        }
-        config.credential(path, repository)
-    }
-}
-
-impl Lookup for Credentials {
-    fn lookup(&self, repository: &Repository) -> Result<Option<Credential>> {
-        let files = self.locations.auth_files.iter().chain(&self.locations.docker_config);
-        for path in files {
-            if let Some(found) = self.look_in(path, repository)? {
-                return Ok(Some(found));
             }
         }
         Ok(None)
     }
 }
 
+impl Lookup for Credentials {
+    fn lookup(&self, repository: &Repository) -> Result<Option<Credential>> {
+        self.search(repository, &mut |_| {}).map_err(|failure| failure.error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::path::Path;
     use std::time::Instant;
 
     use super::*;
@@ -259,6 +325,65 @@ mod tests {
         let begun = Instant::now();
         assert!(matches!(run_helper("sleep 20"), Err(Error::HelperTimeout { .. })));
         assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn places_are_asked_in_order_and_the_first_wins() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs_err::write(path("auth.json"), r#"{"auths":{"r.example/team":{"auth":"YTpi"}}}"#)
+            .unwrap();
+        fs_err::write(path("config.json"), r#"{"auths":{"r.example":{"identitytoken":"t"}}}"#)
+            .unwrap();
+        fs_err::write(path("dockercfg"), r#"{"old.example":{"auth":"bzpw"}}"#).unwrap();
+        let environment = r#"{"auths":{"env.example":{"auth":"ZTpw"}},"credsStore":"ignored"}"#;
+        let credentials = Credentials::new(Locations {
+            environment: Some(Secret::new(environment.to_owned())),
+            auth_files: vec![path("absent.json"), path("auth.json")],
+            docker_config: Some(path("config.json")),
+            legacy_docker_config: Some(path("dockercfg")),
+            ..Locations::default()
+        });
+        let user = |name: &str| match credentials.lookup(&repository(name)).unwrap() {
+            Some(Credential::Basic { username, .. }) => username,
+            other => format!("{other:?}"),
+        };
+        assert_eq!(user("env.example/x"), "e");
+        assert_eq!(user("r.example/team/app"), "a");
+        assert_eq!(user("r.example/other"), "Some(IdentityToken(****))");
+        assert_eq!(user("old.example/x"), "o");
+        assert_eq!(user("else.example/x"), "None");
+        let attempts = credentials.explain(&repository("r.example/team/app"));
+        let told: Vec<String> = attempts
+            .iter()
+            .map(|Attempt { place, outcome }| format!("{place}: {outcome}"))
+            .collect();
+        let root = directory.path().display();
+        let expected = [
+            "DOCKER_AUTH_CONFIG: no entry".to_owned(),
+            format!("{root}/absent.json: no such file"),
+            format!("{root}/auth.json, `r.example/team`: user `a`"),
+        ];
+        assert_eq!(told, expected);
+        fs_err::write(path("auth.json"), "{").unwrap();
+        let attempts = credentials.explain(&repository("r.example/team/app"));
+        assert!(matches!(attempts.last().unwrap().outcome, Outcome::Failed(Error::Json { .. })));
+    }
+
+    #[test]
+    fn logging_out_of_all_leaves_the_other_settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.json");
+        fs_err::write(
+            &path,
+            r#"{"a":1,"auths":{"r.example":{"auth":"YTpi"},"https://index.docker.io/v1/":{}}}"#,
+        )
+        .unwrap();
+        let keys = at(&path).logout_all().unwrap();
+        assert_eq!(keys, ["r.example", "https://index.docker.io/v1/"]);
+        assert_eq!(at(&path).logout_all().unwrap(), Vec::<String>::new());
+        let text = fs_err::read_to_string(&path).unwrap();
+        assert!(text.contains("\"a\": 1") && !text.contains("r.example"), "{text}");
     }
 
     #[test]

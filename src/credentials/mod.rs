@@ -5,6 +5,7 @@
 //! protocol. Login and logout change docker's file, or the helper that it names. Secrets are
 //! [`Secret`]s: they print as `****` and are wiped when dropped.
 
+mod attempt;
 mod error;
 mod file;
 mod helper;
@@ -12,6 +13,7 @@ mod lookup;
 mod save;
 mod secret;
 
+pub use attempt::{Attempt, Outcome, Place};
 pub use error::Error;
 pub use lookup::{Anonymous, Credential, Credentials, Fixed, Locations, Lookup, Saved};
 pub use secret::Secret;

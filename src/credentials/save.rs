@@ -56,6 +56,16 @@ pub(super) fn remove(config: &mut ConfigFile, registry: &RegistryName) -> bool {
     auths.len() != before
 }
 
+/// Removes every login; returns the keys that there were.
+pub(super) fn remove_all(config: &mut ConfigFile) -> Vec<String> {
+    let Some(auths) = config.json.get_mut("auths").and_then(Value::as_object_mut) else {
+        return Vec::new();
+    };
+    let keys = auths.keys().cloned().collect();
+    auths.clear();
+    keys
+}
+
 /// Writes the file: to a temporary one beside it, then renamed, readable by its owner only.
 ///
 /// A symbolic link is followed and stays, even when it points to nothing yet.

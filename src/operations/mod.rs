@@ -28,7 +28,9 @@ pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use error::{Error, Kind, Snippet};
 pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
 pub use import::{ImportReport, ImportRequest, ImportSource, import};
-pub use login::{Verify, login, logout};
+pub use login::{
+    Access, Verify, authorization, explain_credential, login, logout, logout_all, whoami,
+};
 pub use publish::Traffic;
 pub use pull::{PullReport, pull};
 pub use push::{PushReport, push};
@@ -37,5 +39,5 @@ pub use serve::serve;
 pub use session::{Session, SessionSettings};
 
 pub use crate::build::{Allowed, Network};
-pub use crate::credentials::{Saved, Secret};
+pub use crate::credentials::{Attempt, Outcome, Place, Saved, Secret};
 pub use crate::remote::GitSettings;

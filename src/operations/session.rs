@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::credentials::{Credentials, Locations};
+use crate::credentials::{Credentials, Locations, Secret};
 use crate::event::{Event, Finding, Sink};
 use crate::image::{Digest, RegistryName, Repository, RepositoryName};
 use crate::registry::{Client, ClientOptions, Hosts};
@@ -52,10 +52,14 @@ impl Arrivals {
 pub struct SessionSettings {
     /// The store's directory.
     pub store: PathBuf,
+    /// The value of `DOCKER_AUTH_CONFIG`.
+    pub docker_auth_config: Option<Secret>,
     /// The `auth.json` files of the containers tools, most important first.
     pub auth_files: Vec<PathBuf>,
     /// Docker's `config.json`.
     pub docker_config: Option<PathBuf>,
+    /// `~/.dockercfg`.
+    pub legacy_docker_config: Option<PathBuf>,
     /// The `registries.conf` and its text.
     pub registries_conf: Option<(PathBuf, String)>,
     /// Registries that may use plain HTTP and unverified TLS.
@@ -74,8 +78,10 @@ impl Session {
     /// When the store cannot be opened or `registries.conf` makes no sense.
     pub fn open(settings: SessionSettings, sink: Arc<dyn Sink>) -> Result<Self, Error> {
         let credentials = Credentials::new(Locations {
+            environment: settings.docker_auth_config,
             auth_files: settings.auth_files,
             docker_config: settings.docker_config,
+            legacy_docker_config: settings.legacy_docker_config,
             ..Locations::default()
         });
         let mut hosts = match &settings.registries_conf {

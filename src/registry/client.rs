@@ -256,6 +256,23 @@ impl Client {
         Session::new(&Arc::new(Shared::new(options)), endpoint).check().await
     }
 
+    /// Returns what the registry wants to see in the `Authorization` of a request for `actions`
+    /// (`pull` or `pull,push`) on `repository`; `None` when it lets anybody.
+    ///
+    /// # Errors
+    ///
+    /// When registry or token server cannot be asked, or refuse.
+    pub async fn authorization(
+        &self,
+        repository: &Repository,
+        actions: &str,
+    ) -> Result<Option<Secret>> {
+        let header = self.upstream(repository).authorization(actions).await?;
+        // Made of visible ASCII by us.
+        let text = header.as_ref().and_then(|header| header.to_str().ok());
+        Ok(text.map(|text| Secret::new(text.to_owned())))
+    }
+
     fn upstream(&self, repository: &Repository) -> Session {
         Session::new(&self.shared, self.shared.options.hosts.for_push(repository))
     }

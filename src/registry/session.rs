@@ -173,6 +173,33 @@ impl Session {
         }
     }
 
+    /// Returns the `Authorization` of a request for `actions` on the repository; `None` when the
+    /// registry asks for none.
+    pub(super) async fn authorization(&self, actions: &str) -> Result<Option<HeaderValue>> {
+        let mut budget = self.budget();
+        loop {
+            let error = match self.try_authorization(actions).await {
+                Ok(header) => return Ok(header),
+                Err(error) => error,
+            };
+            let what = format!("GET {}/v2/", self.host.name);
+            budget.wait(&what, error, &*self.shared.options.events).await?;
+        }
+    }
+
+    async fn try_authorization(&self, actions: &str) -> Result<Option<HeaderValue>> {
+        let access = self.host.access(&self.shared).await?;
+        self.host.ask_for_challenge(&self.shared, access).await?;
+        let need = Need {
+            shared: &self.shared,
+            host: &self.host,
+            access,
+            repository: &self.repository,
+            scopes: vec![self.scope(actions)],
+        };
+        self.host.auth.authorize(&need, None).await
+    }
+
     async fn try_check(&self) -> Result<Answer> {
         let access = self.host.access(&self.shared).await?;
         let url = access.base.join("v2/").expect("a constant path joins");

@@ -146,3 +146,58 @@ fn no_secret_is_shown() {
         assert!(!output.stdout.contains(secret), "`{secret}` is shown\n{output}");
     }
 }
+
+#[test]
+fn whoami_explain_and_token_tell_what_a_request_would_use() {
+    let Some((mut context, registry)) = context_and_registry(Auth::Token) else { return };
+    let host = registry.name();
+    let name = registry.reference("team/app:1");
+    context.rpub(["whoami", &host]).run().expect_code(4);
+    login(&context, &registry, PASSWORD).expect_code(0);
+    let output = context.rpub(["whoami", &host]).run();
+    assert_eq!(output.stdout, format!("{USERNAME}\n"), "{output}");
+
+    let output = context.rpub(["auth", "explain", "--format=json", &name]).run();
+    output.expect_code(0);
+    let attempts: Value = serde_json::from_str(&output.stdout).unwrap();
+    let last = attempts.as_array().unwrap().last().unwrap();
+    assert_eq!((&last["Used"], &last["Username"]), (&Value::Bool(true), &USERNAME.into()));
+    assert_eq!(last["Key"], host);
+    assert!(last["Place"].as_str().unwrap().ends_with("docker/config.json"), "{last}");
+    assert!(!output.stdout.contains(PASSWORD), "{output}");
+
+    // The token opens the repository to a program that is not ours.
+    let token = context.rpub(["auth", "token", "--push", &name]).run();
+    token.expect_code(0);
+    let header = context.rpub(["auth", "token", "--push", "-H", &name]).run();
+    assert!(header.stdout.starts_with("Authorization: Bearer "), "{header}");
+    let scheme = if registry.has_tls() { "https" } else { "http" };
+    let url = format!("{scheme}://{host}/v2/team/app/blobs/uploads/");
+    let curl = context.tool("curl").args(["-s", "-o", "/dev/null", "-w", "%{http_code}"]);
+    let curl = curl.args(["-k", "-X", "POST", "-H", header.stdout.trim_end(), &url]).run();
+    assert_eq!(curl.stdout, "202", "{curl}");
+
+    // The environment comes first, and its secret stays unsaid.
+    context.set(
+        "DOCKER_AUTH_CONFIG",
+        format!(r#"{{"auths":{{"{host}":{{"auth":"ZTpzM2NyZXQ="}}}}}}"#),
+    );
+    let output = context.rpub(["auth", "explain", &name]).run();
+    output.expect_code(0);
+    assert!(
+        output.stdout.contains("DOCKER_AUTH_CONFIG") && output.stdout.contains("user `e`"),
+        "{output}"
+    );
+    assert!(
+        !output.stdout.contains("s3cret") && !output.stdout.contains("config.json"),
+        "{output}"
+    );
+    context.set("DOCKER_AUTH_CONFIG", "{");
+    let output = context.rpub(["auth", "explain", &name]).run();
+    output.expect_code(2);
+    assert!(output.stderr.contains("failed to ask DOCKER_AUTH_CONFIG"), "{output}");
+
+    context.set("DOCKER_AUTH_CONFIG", "");
+    context.rpub(["logout", "--all"]).run().expect_output(&host);
+    context.rpub(["whoami", &host]).run().expect_code(4);
+}

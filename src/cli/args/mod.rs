@@ -104,6 +104,11 @@ pub(crate) enum Command {
     Login(LoginArgs),
     /// Log out of a registry
     Logout(LogoutArgs),
+    /// Show who is logged in to a registry
+    Whoami(WhoamiArgs),
+    /// See which credentials open a repository, or get a token
+    #[command(subcommand)]
+    Auth(AuthCommand),
     /// Serve the store as a registry
     Serve(ServeArgs),
     /// Print a shell completion script
@@ -292,8 +297,54 @@ pub(crate) struct LoginArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LogoutArgs {
     /// Registry
+    #[arg(value_name = "REGISTRY", default_value = "docker.io", conflicts_with = "all")]
+    pub(crate) registry: String,
+    /// Log out of every registry
+    #[arg(short, long)]
+    pub(crate) all: bool,
+}
+
+/// Flags of `whoami`.
+#[derive(Debug, Args)]
+pub(crate) struct WhoamiArgs {
+    /// Registry
     #[arg(value_name = "REGISTRY", default_value = "docker.io")]
     pub(crate) registry: String,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// The `auth` family.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthCommand {
+    /// Show where credentials for an image are looked for, and which are used
+    Explain(AuthExplainArgs),
+    /// Print a token for an image's repository
+    Token(AuthTokenArgs),
+}
+
+/// Flags of `auth explain`.
+#[derive(Debug, Args)]
+pub(crate) struct AuthExplainArgs {
+    /// Image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// Flags of `auth token`.
+#[derive(Debug, Args)]
+pub(crate) struct AuthTokenArgs {
+    /// Image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) image: String,
+    /// Ask for a token that may push, too
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// Print the whole header, as in curl -H "$(rpub auth token -H NAME)" URL
+    #[arg(short = 'H', long)]
+    pub(crate) header: bool,
 }
 
 /// Flags of `serve`.
