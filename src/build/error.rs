@@ -58,6 +58,15 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The layer of a cache entry could not be had.
+    #[error("failed to get layer {digest}, which a cache names")]
+    Cached {
+        /// The layer's digest.
+        digest: crate::image::Digest,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),

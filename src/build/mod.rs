@@ -20,7 +20,9 @@ mod slots;
 pub use assemble::{HistoryItem, Image, assemble};
 pub use cache::{Preimage, Record};
 pub use context::Context;
-pub use engine::{Bases, Cancel, Engine, Fetched, Growth, Observer, Remotes};
+pub use engine::{
+    Bases, CacheEntry, Caches, Cancel, Engine, Fetched, Growth, NoCaches, Observer, Remotes,
+};
 pub use error::Error;
 pub use layer::Layer;
 pub use plan::{

@@ -169,13 +169,21 @@ impl From<build::Error> for Error {
             build::Error::Canceled => Self::new(Kind::Interrupted, "canceled"),
             build::Error::Base { image, digest, source } => {
                 let message = format!("failed to get layer {digest} of the base image `{image}`");
-                match source.downcast::<Self>() {
-                    Ok(error) => error.about(message),
-                    Err(source) => Self::new(Kind::Network, message).because(source),
-                }
+                not_fetched(message, source)
+            }
+            build::Error::Cached { digest, source } => {
+                not_fetched(format!("failed to get layer {digest}, which a cache names"), source)
             }
             error => Self::of(kind_within(&error), error),
         }
+    }
+}
+
+/// Returns the error of a layer that could not be had.
+fn not_fetched(message: String, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    match source.downcast::<Error>() {
+        Ok(error) => error.about(message),
+        Err(source) => Error::new(Kind::Network, message).because(source),
     }
 }
 
@@ -184,7 +192,9 @@ impl From<build::Error> for Error {
 fn kind_within(error: &build::Error) -> Kind {
     match error {
         build::Error::Step { source, .. } => kind_within(source),
-        build::Error::Base { source, .. } | build::Error::Remote { source } => {
+        build::Error::Base { source, .. }
+        | build::Error::Cached { source, .. }
+        | build::Error::Remote { source } => {
             source.downcast_ref::<Error>().map_or(Kind::Network, |error| error.kind)
         }
         build::Error::Sandbox(sandbox::Error::Corrupt { .. }) => Kind::Integrity,

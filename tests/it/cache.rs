@@ -96,3 +96,47 @@ fn ignored_files_change_nothing() {
     project.world.context.write("app/keep.log", "x");
     assert_eq!(project.layers(&[]), ["cached", "cached", "done"]);
 }
+
+#[test]
+fn a_stage_rebuilt_with_the_same_files_redoes_nothing_that_takes_them() {
+    let Some(project) = Project::new() else { return };
+    let text = "\
+FROM busybox AS build
+COPY file /file
+RUN cut -c1 /file > /first && cat /file > /all
+FROM busybox
+COPY --from=build /first /first
+RUN cat /first > /last
+";
+    project.world.dockerfile("app", text);
+    project.world.context.write("app/file", "one");
+    let build = |args: &[&str]| outcomes(&project.build(args));
+    assert_eq!(build(&[]), ["done", "done", "done", "done"]);
+    // The second key: what is copied is the same, though the stage is another.
+    project.world.context.write("app/file", "other");
+    assert_eq!(build(&[]), ["done", "done", "cached", "cached"]);
+    assert_eq!(build(&[]), ["cached", "cached", "cached", "cached"]);
+    // The first key alone is enough: what only the first stage needs is gone, and nobody asks for it.
+    project.world.context.write("app/file", "one");
+    assert_eq!(build(&[]), ["cached", "cached", "cached", "cached"]);
+    project.world.context.write("app/file", "three");
+    assert_eq!(build(&[]), ["done", "done", "done", "done"]);
+}
+
+#[test]
+fn what_two_stages_have_in_common_is_done_once() {
+    let Some(project) = Project::new() else { return };
+    let text = "\
+FROM busybox AS one
+RUN cat /proc/sys/kernel/random/uuid > /id
+FROM busybox AS two
+RUN cat /proc/sys/kernel/random/uuid > /id
+FROM scratch
+COPY --from=one /id /one
+COPY --from=two /id /two
+";
+    project.world.dockerfile("app", text);
+    let mut outcomes = outcomes(&project.build(&["--no-cache"]));
+    outcomes[..2].sort();
+    assert_eq!(outcomes, ["cached", "done", "done", "done"]);
+}

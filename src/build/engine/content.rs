@@ -42,8 +42,7 @@ impl Build<'_> {
     pub(super) fn content_of(&self, from: Origin, path: &str) -> Result<Digest, Error> {
         let source = match from {
             Origin::Context(position) => {
-                let context = self.context(position)?;
-                return Ok(context_selection(context, path)?.digest(self.stat_cache())?);
+                return self.context_digest(position, &mount_request(path, false));
             }
             Origin::Stage(position) => self.wait_for(position)?,
             Origin::Image(image) => self.plan.bases[image].layers.clone(),
@@ -120,7 +119,7 @@ fn context_selection(context: &Context, path: &str) -> Result<Selection, Error> 
 }
 
 /// Returns the request that takes `path` as it is to [`NAME`].
-fn mount_request(path: &str, keep_ownership: bool) -> CopyRequest {
+pub(super) fn mount_request(path: &str, keep_ownership: bool) -> CopyRequest {
     CopyRequest {
         sources: vec![CopyInput::Exact(path.to_owned())],
         destination: format!("/{NAME}"),

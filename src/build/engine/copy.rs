@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::event::StepOutcome;
 use crate::image::Digest;
-use crate::layer::{Compression, CopyInput, CopyRequest, Selection, View};
+use crate::layer::{Compression, CopyInput, CopyRequest, View};
 use crate::sandbox::CopyFromRequest;
 
 use super::Build;
@@ -18,7 +18,6 @@ use super::content::{chain_digest, select_in};
 use super::missing::explain;
 use crate::build::Error;
 use crate::build::cache;
-use crate::build::context::Context;
 use crate::build::layer::Layer;
 use crate::build::owner;
 use crate::build::plan::{Copy, CopySource, Origin, Remote, Stage, Step, Unpack};
@@ -37,7 +36,7 @@ impl Build<'_> {
             Origin::Stage(_) | Origin::Image(_) => None,
         };
         let done = match copy.from {
-            Origin::Context(_) => self.copy_context(stage, step, copy, below, context),
+            Origin::Context(position) => self.copy_context(stage, step, copy, below, position),
             Origin::Stage(position) => {
                 let source = self.wait_for(position)?;
                 self.copy_from(stage, copy, below, &source)
@@ -55,10 +54,12 @@ impl Build<'_> {
         step: &Step,
         copy: &Copy,
         below: &[Layer],
-        context: Option<&Context>,
+        position: usize,
     ) -> Result<(Layer, StepOutcome), Error> {
         let mut request = self.request(copy)?;
-        let selection = select_in(context, &request)?;
+        let selection = select_in(self.engine.contexts.get(position), &request)?;
+        let selected = request.clone();
+        let content = || self.content_digest(position, &selected, &selection);
         let definition = definition(copy);
         // Recorded along with each layer that this instruction made on these layers: where it is
         // missing there is nothing to find, and nothing to know before the layer is made.
@@ -69,7 +70,7 @@ impl Build<'_> {
         };
         let mut known = None;
         if self.cached(stage, &any)?.is_some() {
-            let preimage = by_content(selection.digest(self.stat_cache())?);
+            let preimage = by_content(content()?);
             if let Some(layer) = self.cached(stage, &preimage)? {
                 return Ok((layer, StepOutcome::Cached));
             }
@@ -83,26 +84,12 @@ impl Build<'_> {
         let (preimage, layer) = if let Some(preimage) = known {
             (preimage, seal()?)
         } else {
-            let (content, layer) = self.beside_digest(&selection, seal)?;
+            let (content, layer) = beside_digest(content, seal)?;
             (by_content(content), layer)
         };
         cache::record(self.engine.store, &preimage, &layer)?;
         cache::record(self.engine.store, &any, &layer)?;
         Ok((layer, StepOutcome::Done))
-    }
-
-    /// Computes the selection's digest on a thread of its own while `seal` makes the layer.
-    fn beside_digest(
-        &self,
-        selection: &Selection,
-        seal: impl FnOnce() -> Result<Layer, Error>,
-    ) -> Result<(Digest, Layer), Error> {
-        thread::scope(|scope| {
-            let hashing = scope.spawn(|| selection.digest(self.stat_cache()));
-            let layer = seal();
-            let content = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok((content?, layer?))
-        })
     }
 
     /// Two keys lead to the layer: by the source's layers, which costs nothing to look up, and by
@@ -161,7 +148,7 @@ impl Build<'_> {
 
     /// Returns the request without the owner, whose name only the destination's files explain. Gets
     /// what is elsewhere.
-    fn request(&self, copy: &Copy) -> Result<CopyRequest, Error> {
+    pub(super) fn request(&self, copy: &Copy) -> Result<CopyRequest, Error> {
         let mode = copy.chmod.as_deref().map(str::parse).transpose();
         let mode = mode.map_err(|error: crate::layer::InvalidMode| {
             let hint =
@@ -199,6 +186,19 @@ impl Build<'_> {
             None => CopyInput::Directory(fetched.root),
         })
     }
+}
+
+/// Computes the content's digest on a thread of its own while `seal` makes the layer.
+fn beside_digest(
+    digest: impl FnOnce() -> Result<Digest, Error> + Send,
+    seal: impl FnOnce() -> Result<Layer, Error>,
+) -> Result<(Digest, Layer), Error> {
+    thread::scope(|scope| {
+        let hashing = scope.spawn(digest);
+        let layer = seal();
+        let content = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((content?, layer?))
+    })
 }
 
 /// Returns what the key says of the instruction: everything but where the sources are and what is

@@ -1,18 +1,23 @@
 //! Carries a plan out.
 //!
-//! Every stage that the target needs runs in a thread of its own and waits for the stages it starts
-//! from or copies from; how many steps run at once is bounded. For each step, in order: look its key
+//! Every stage has a thread of its own, which begins when the stage is needed and waits for the stages
+//! that it starts from or copies from; how many steps run at once is bounded. A stage is needed when a
+//! step that reads it is not in the cache by its definition. For each step, in order: look its keys
 //! up, and take the recorded layer, or do the work and record it. A layer of the final image is
 //! handed to the [`Observer`] the moment it is sealed, so that it can be uploaded while later steps
 //! run; what `COPY` takes from the context can be followed while it is being sealed. Base layers are fetched and unpacked only when a step needs their files.
 
+mod caches;
 mod content;
 mod copy;
 mod directory;
 mod growth;
+mod keys;
 mod missing;
 mod run;
 mod snapshots;
+mod stages;
+mod steps;
 mod unsupported;
 
 use std::collections::{BTreeSet, HashMap};
@@ -20,12 +25,11 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
-use crate::event::{Event, Sink, StepOutcome};
+use crate::event::Sink;
 use crate::image::{ChainId, DiffId, Digest, Platform};
 use crate::layer::{Compression, LayerTar, LayerWriter, PathIndex, SealedLayer, StatCache};
 use crate::sandbox::{self, Worker, WorkerOptions};
@@ -36,10 +40,14 @@ use super::assemble::{Image, assemble};
 use super::cache::{self, Preimage};
 use super::context::Context;
 use super::layer::Layer;
-use super::plan::{Base, Plan, Remote, Stage, StartingPoint, Step, Work};
+use super::plan::{Base, Plan, Remote, Stage, Step};
 use super::slots::Slots;
 use growth::LayerFile;
+use keys::Keys;
+use stages::Schedule;
+use steps::Flights;
 
+pub use caches::{CacheEntry, Caches, NoCaches};
 pub use growth::Growth;
 
 /// Gets the layers of base images that the store lacks.
@@ -104,6 +112,10 @@ pub struct Engine<'a> {
     pub remotes: &'a dyn Remotes,
     /// The build contexts, in the order of [`Plan::contexts`].
     pub contexts: Vec<Context>,
+    /// Where results of other machines are looked up.
+    pub caches: &'a dyn Caches,
+    /// What the project is called in cache records: the Dockerfile and its context.
+    pub project: String,
     /// How the worker is started.
     pub worker: WorkerOptions,
     /// Set from outside to stop the build.
@@ -139,20 +151,14 @@ struct Build<'a> {
     plan: &'a Plan,
     /// The stages whose layers are in an image.
     final_stages: BTreeSet<usize>,
-    finished: Mutex<Vec<Option<Finished>>>,
-    changed: Condvar,
+    schedule: Schedule,
+    keys: Keys,
+    flights: Flights,
     slots: Slots,
     starting: Mutex<()>,
     indexes: Mutex<HashMap<DiffId, Arc<PathIndex>>>,
     unpacking: Mutex<HashMap<DiffId, Arc<Mutex<()>>>>,
     stat_cache: OnceLock<StatCache>,
-}
-
-/// How a stage ended.
-#[derive(Clone)]
-enum Finished {
-    Layers(Vec<Layer>),
-    Failed,
 }
 
 impl Engine<'_> {
@@ -169,8 +175,9 @@ impl Engine<'_> {
             engine: self,
             plan,
             final_stages: plan.targets.iter().flat_map(|target| plan.chain(*target)).collect(),
-            finished: Mutex::new(vec![None; plan.stages.len()]),
-            changed: Condvar::new(),
+            schedule: Schedule::new(plan),
+            keys: Keys::new(plan),
+            flights: Flights::default(),
             slots: Slots::new(slots),
             starting: Mutex::new(()),
             indexes: Mutex::default(),
@@ -186,129 +193,21 @@ impl Engine<'_> {
 impl Build<'_> {
     /// Assembles the image of the finished stage at `target`.
     fn image(&self, target: usize) -> Result<Image, Error> {
-        let Some(Finished::Layers(layers)) = self.lock_finished()[target].clone() else {
-            return Err(Error::Canceled);
-        };
+        let layers = self.layers_of(target).ok_or(Error::Canceled)?;
         let chain = self.plan.chain(target);
         let histories = chain.iter().flat_map(|stage| &self.plan.stages[*stage].history);
         let items: Vec<_> = histories.cloned().collect();
         Ok(assemble(self.plan.stages[target].config.clone(), &items, &layers, &now()))
     }
 
-    fn run_stages(&self) -> Result<(), Error> {
-        if let [stage] = self.plan.stages.as_slice() {
-            let result = self.run_stage(0, stage);
-            return self.note_stage(0, result);
-        }
-        let results: Vec<Result<(), Error>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .plan
-                .stages
-                .iter()
-                .enumerate()
-                .map(|(position, stage)| {
-                    scope.spawn(move || self.note_stage(position, self.run_stage(position, stage)))
-                })
-                .collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), Error>>| {
-                thread.join().unwrap_or(Err(Error::Canceled))
-            };
-            threads.into_iter().map(join).collect()
-        });
-        let (mut canceled, mut first) = (false, None);
-        for error in results.into_iter().filter_map(Result::err) {
-            match error {
-                Error::Canceled => canceled = true,
-                error => first = first.or(Some(error)),
-            }
-        }
-        match first {
-            Some(error) => Err(error),
-            None if canceled => Err(Error::Canceled),
-            None => Ok(()),
-        }
-    }
-
-    /// Records how a stage ended and wakes those that wait for it.
-    fn note_stage(&self, position: usize, result: Result<Vec<Layer>, Error>) -> Result<(), Error> {
-        let (finished, result) = match result {
-            Ok(layers) => (Finished::Layers(layers), Ok(())),
-            Err(error) => {
-                self.engine.cancel.cancel();
-                (Finished::Failed, Err(error))
-            }
-        };
-        self.lock_finished()[position] = Some(finished);
-        self.changed.notify_all();
-        result
-    }
-
-    /// Waits until the stage at `position` is done and returns its layers.
-    fn wait_for(&self, position: usize) -> Result<Vec<Layer>, Error> {
-        let mut finished = self.lock_finished();
-        loop {
-            match &finished[position] {
-                Some(Finished::Layers(layers)) => return Ok(layers.clone()),
-                Some(Finished::Failed) => return Err(Error::Canceled),
-                None => {
-                    finished = self.changed.wait(finished).unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-        }
-    }
-
-    fn lock_finished(&self) -> MutexGuard<'_, Vec<Option<Finished>>> {
-        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn run_stage(&self, position: usize, stage: &Stage) -> Result<Vec<Layer>, Error> {
-        let mut layers = match stage.base {
-            StartingPoint::Scratch => Vec::new(),
-            StartingPoint::Image(image) => self.plan.bases[image].layers.clone(),
-            StartingPoint::Stage(below) => self.wait_for(below)?,
-        };
-        let is_final = self.final_stages.contains(&position);
-        for step in &stage.steps {
-            if self.engine.cancel.is_requested() {
-                return Err(Error::Canceled);
-            }
-            let layer = self.run_step(stage, step, &layers)?;
-            if is_final {
-                self.engine.observer.sealed(&layer);
-            }
-            layers.push(layer);
-        }
-        Ok(layers)
-    }
-
-    /// Does one step, or takes its recorded result, and tells how it went.
-    fn run_step(&self, stage: &Stage, step: &Step, layers: &[Layer]) -> Result<Layer, Error> {
-        let started = Instant::now();
-        let name = step.name.clone();
-        self.engine.sink.emit(Event::StepStarted { step: step.id, name });
-        let result = match &step.work {
-            Work::Run(run) => self.run(stage, step, run, layers),
-            Work::Copy(copy) => self.copy(stage, step, copy, layers),
-            Work::Directory(directory) => self.directory(stage, directory, layers),
-        };
-        let (outcome, result) = match result {
-            Ok((layer, outcome)) => (outcome, Ok(layer)),
-            Err(_) if self.engine.cancel.is_requested() => {
-                (StepOutcome::Canceled, Err(Error::Canceled))
-            }
-            Err(error) => (StepOutcome::Failed, Err(at_step(step, error))),
-        };
-        let elapsed = started.elapsed();
-        self.engine.sink.emit(Event::StepFinished { step: step.id, outcome, elapsed });
-        result
-    }
-
-    /// Returns the recorded layer for `preimage`, unless the cache shall not be used.
+    /// Returns the layer recorded for `preimage`, unless the cache shall not be used or the layer is
+    /// nowhere to be had.
     fn cached(&self, stage: &Stage, preimage: &Preimage) -> Result<Option<Layer>, Error> {
         if !stage.uses_cache {
             return Ok(None);
         }
-        cache::look_up(self.engine.store, preimage)
+        let layer = cache::look_up(self.engine.store, preimage)?;
+        Ok(layer.filter(|layer| self.is_available(layer)))
     }
 
     fn preimage(
@@ -317,8 +216,7 @@ impl Build<'_> {
         platform: &Platform,
         inputs: Vec<Digest>,
     ) -> Preimage {
-        let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
-        Preimage::new(definition, ChainId::of(&diff_ids), platform.clone(), inputs)
+        Preimage::new(definition, chain_of(layers), platform.clone(), inputs)
     }
 
     /// Returns whether the stage's layers are in the final image.
@@ -406,6 +304,12 @@ impl Build<'_> {
     }
 }
 
+/// Returns the chainID of `layers`.
+fn chain_of(layers: &[Layer]) -> Option<ChainId> {
+    let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    ChainId::of(&diff_ids)
+}
+
 /// Returns the layer that was sealed just now.
 fn layer_of(sealed: &SealedLayer) -> Layer {
     Layer {
@@ -422,15 +326,4 @@ fn layer_of(sealed: &SealedLayer) -> Layer {
 /// Returns the present time as config and history have it (RFC 3339).
 fn now() -> String {
     jiff::Timestamp::now().to_string()
-}
-
-/// Adds the place in the Dockerfile to an error that does not know it.
-fn at_step(step: &Step, error: Error) -> Error {
-    match error {
-        Error::Refused { message, span: None, hint } => {
-            Error::Refused { message, span: Some(step.span), hint }
-        }
-        error @ (Error::Refused { .. } | Error::StepFailed { .. } | Error::Canceled) => error,
-        error => Error::Step { step: step.name.clone(), span: step.span, source: Box::new(error) },
-    }
 }

@@ -124,26 +124,32 @@ impl Build<'_> {
         let has_layer = |base: &&Base| {
             base.layers.iter().any(|other| other.descriptor.digest == layer.descriptor.digest)
         };
-        let Some(base) = self.plan.bases.iter().find(has_layer) else {
+        let base = self.plan.bases.iter().find(has_layer);
+        if base.is_none() && !self.engine.caches.holds(&layer.descriptor.digest) {
             return Err(Error::Io {
                 what: "find a layer of an earlier step in the store",
                 source: std::io::ErrorKind::NotFound.into(),
             });
-        };
+        }
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|source| Error::Io { what: "make a pipe", source: source.into() })?;
         let worker = self.worker()?;
         let (fetched, unpacked) = std::thread::scope(|scope| {
-            let fetch = scope.spawn(move || self.engine.bases.fetch(base, layer, writer.into()));
+            let fetch = scope.spawn(move || match base {
+                Some(base) => self.engine.bases.fetch(base, layer, writer.into()),
+                None => self.engine.caches.fetch(layer, writer.into()),
+            });
             let unpacked = worker.unpack(request, reader);
             (fetch.join(), unpacked)
         });
         // When the transfer failed, what the worker says of the broken pipe is only a consequence.
         let fetched = fetched.map_err(|_| Error::Canceled)?;
-        fetched.map_err(|source| Error::Base {
-            image: base.reference.familiar(),
-            digest: layer.descriptor.digest.clone(),
-            source,
+        fetched.map_err(|source| {
+            let digest = layer.descriptor.digest.clone();
+            match base {
+                Some(base) => Error::Base { image: base.reference.familiar(), digest, source },
+                None => Error::Cached { digest, source },
+            }
         })?;
         self.tell(layer, &unpacked?);
         Ok(())

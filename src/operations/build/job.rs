@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::build::{Base, Bases, Context, ContextName, Engine, Image, Layer, Plan};
+use crate::build::{Base, Bases, Context, ContextName, Engine, Image, Layer, NoCaches, Plan};
 use crate::image::{Descriptor, Reference};
 use crate::operations::publish::{Parcel, publish_manifest};
 use crate::operations::pull::fetch_missing;
@@ -65,6 +65,7 @@ impl Job<'_> {
         let bases = Registry { session: self.session.clone(), runtime };
         let observer = Forward(channels);
         let opener = self.contexts();
+        let project = format!("{} in {}", self.sources.name, self.context.root.display());
         let session = self.session.clone();
         let (sources, plan) = (Arc::clone(self.sources), Arc::clone(self.plan));
         let cancel = Arc::clone(&interrupt.engine);
@@ -78,6 +79,8 @@ impl Job<'_> {
                 bases: &bases,
                 observer: &observer,
                 remotes: online.as_ref(),
+                caches: &NoCaches,
+                project,
                 contexts,
                 worker: WorkerOptions::default(),
                 cancel,
