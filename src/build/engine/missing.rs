@@ -56,7 +56,12 @@ fn looked_in(context: &Context, path: &Path) -> String {
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_unstable();
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
-    let near = dockerfile::suggest(&wanted, names.iter().map(String::as_str));
+    if let Ok(target) = fs_err::read_link(root.join(path)) {
+        let (link, target) = (path.display(), target.display());
+        return format!("`{link}` links to `{target}`, which {} does not have", root.display());
+    }
+    let same = names.iter().map(String::as_str).find(|name| name.eq_ignore_ascii_case(&wanted));
+    let near = same.or_else(|| dockerfile::suggest(&wanted, names.iter().map(String::as_str)));
     match near.map(|near| directory.join(near)) {
         Some(near) => format!("did you mean `{}`, in {}?", near.display(), root.display()),
         None => format!("the build context is {}", root.display()),

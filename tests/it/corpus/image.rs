@@ -143,7 +143,9 @@ fn entry(member: &mut tar::Entry<'_, &[u8]>) -> Entry {
     let path = if path.is_empty() { ".".to_owned() } else { path };
     let header = member.header();
     let (mode, owner) = (header.mode().unwrap(), (header.uid().unwrap(), header.gid().unwrap()));
-    let time = time(header.mtime().unwrap());
+    // A deletion has no time of its own.
+    let is_gone = matches!(kind, Kind::Whiteout | Kind::Opaque);
+    let time = if is_gone { String::new() } else { time(header.mtime().unwrap()) };
     let mut entry = Entry { path, kind, mode, owner, xattrs: BTreeMap::new(), time };
     for extension in member.pax_extensions().unwrap().into_iter().flatten() {
         let extension = extension.unwrap();
