@@ -184,12 +184,12 @@ fn dockerfile(file: Option<&Path>, context: &ContextLocation) -> Result<Dockerfi
             let message = "invalid argument: can't use stdin for both build context and dockerfile";
             return Err(Error::new(Kind::Settings, message));
         }
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(|error| {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map_err(|error| {
             Error::new(Kind::User, "failed to read the Dockerfile from standard input")
                 .because(error)
         })?;
-        return Ok(DockerfileSource::Text(text));
+        return Ok(DockerfileSource::Stdin(bytes));
     }
     match path.to_str().filter(|text| ContextLocation::is_url(text)) {
         Some(url) => Ok(DockerfileSource::Url(url.to_owned())),

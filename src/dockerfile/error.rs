@@ -41,6 +41,8 @@ pub enum ErrorKind {
     LineTooLong,
     /// A NUL byte.
     NulByte,
+    /// Bytes that are no text.
+    NotText,
 }
 
 impl Error {

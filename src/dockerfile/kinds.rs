@@ -5,6 +5,7 @@ use crate::dockerfile::ast::{
     Source,
 };
 use crate::dockerfile::error::{Error, ErrorKind};
+use crate::dockerfile::expand::expand_word;
 use crate::dockerfile::flags::{Flags, Takes};
 use crate::dockerfile::lines::Slice;
 use crate::dockerfile::lint::Note;
@@ -206,7 +207,11 @@ fn copy(head: &Head<'_>) -> Result<Copy, Error> {
         ],
     )?;
     let from = flags.value("from");
-    if let Some(from) = from.as_ref().filter(|from| from.text.contains('$')) {
+    // What expansion would change is meant to be expanded.
+    let changes = |from: &&Word| {
+        expand_word(&from.text, head.escape, &|_| None).ok().as_ref() != Some(&from.text)
+    };
+    if let Some(from) = from.as_ref().filter(changes) {
         let message = "variable expansion is not supported for --from, define a new stage with \
                        FROM using ARG from global scope as a workaround";
         return Err(Error::new(ErrorKind::BadFlag, message, from.span));

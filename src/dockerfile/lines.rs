@@ -158,14 +158,14 @@ pub(crate) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        let offset = if text.starts_with(BOM) { BOM.len_utf8() } else { 0 };
-        Self {
-            text,
-            offset,
-            escape: '\\',
-            directives: Directives { syntax: detect_syntax(text, offset), ..Directives::default() },
-            directives_done: false,
-        }
+        // Found wherever BuildKit looks for them: the zone of `escape` ends at a `#!` line.
+        let directives = Directives {
+            syntax: detect_syntax(text),
+            check: detect(text, "check", "#"),
+            escape: None,
+        };
+        let offset = after_bom(text);
+        Self { text, offset, escape: '\\', directives, directives_done: false }
     }
 
     /// Returns the next physical line.
@@ -267,15 +267,13 @@ impl<'a> Lines<'a> {
             self.directives_done = true;
             return Ok(());
         };
-        let seen = match key.as_str() {
-            "syntax" => {
-                // `detect_syntax` has found it already; it is seen when it stands before this line.
-                let first = self.directives.syntax.get_or_insert_with(|| value.clone());
-                first.span.start != value.span.start
-            }
-            "escape" => self.directives.escape.replace(value.clone()).is_some(),
-            _ => self.directives.check.replace(value.clone()).is_some(),
+        let place = match key.as_str() {
+            "syntax" => &mut self.directives.syntax,
+            "check" => &mut self.directives.check,
+            _ => &mut self.directives.escape,
         };
+        // Another one stands before this line.
+        let seen = place.get_or_insert_with(|| value.clone()).span.start != value.span.start;
         let fault = |message: String| Error::new(ErrorKind::BadDirective, message, value.span);
         if seen {
             return Err(fault(format!("only one {key} parser directive can be used")));
@@ -316,20 +314,28 @@ pub(crate) fn is_directive(comment: &str) -> Option<(String, &str)> {
 
 /// Finds the `syntax` directive where BuildKit's own detection looks: after a `#!` line, and with
 /// `//` for `#` too.
-fn detect_syntax(text: &str, offset: usize) -> Option<Word> {
-    ["#", "//"].into_iter().find_map(|comment| {
-        let mut start = offset;
-        for raw in text[offset..].split_inclusive('\n') {
-            let line = Line { raw, start };
-            start += raw.len();
-            if line.start == offset && raw.starts_with("#!") {
-                continue;
-            }
-            let (key, value) = directive_of(line, comment)?;
-            if key == "syntax" {
-                return Some(value);
-            }
+pub(crate) fn detect_syntax(text: &str) -> Option<Word> {
+    ["#", "//"].into_iter().find_map(|comment| detect(text, "syntax", comment))
+}
+
+/// Finds a directive in the lines that are directives, a `#!` line before them skipped.
+fn detect(text: &str, wanted: &str, comment: &str) -> Option<Word> {
+    let first = after_bom(text);
+    let mut start = first;
+    for raw in text[first..].split_inclusive('\n') {
+        let line = Line { raw, start };
+        start += raw.len();
+        if line.start == first && raw.starts_with("#!") {
+            continue;
         }
-        None
-    })
+        let (key, value) = directive_of(line, comment)?;
+        if key == wanted {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn after_bom(text: &str) -> usize {
+    if text.starts_with(BOM) { BOM.len_utf8() } else { 0 }
 }

@@ -11,6 +11,7 @@ mod ast;
 mod error;
 mod expand;
 mod flags;
+mod frontend;
 mod git;
 mod healthcheck;
 mod heredoc;
@@ -37,11 +38,12 @@ pub use error::{Error, ErrorKind};
 pub use expand::{
     ExpandError, Expanded, expand_heredoc, expand_word, expand_word_noting, expand_words,
 };
+pub use frontend::Frontend;
 pub use git::{GitReference, GitTimes, GitTransport, InvalidGitReference};
 pub use lint::{Checked, Checks, Rule, Warning};
 pub use mount::{Mount, MountField, MountKind, MountSpec, Sharing};
 pub use names::{InvalidStageName, StageName, find_base, find_stage};
 pub use parser::{parse, parse_trigger};
-pub use source::{Position, Span, Word};
+pub use source::{NotText, Position, Span, Word, decode};
 pub use suggest::suggest;
 pub use survey::{Argument, BaseFacts, Mounted, OtherPlatform, Parameters, Surroundings};

@@ -1,5 +1,7 @@
 //! Where things stand in the text: byte spans, and lines and columns for people.
 
+use crate::dockerfile::error::{Error, ErrorKind};
+
 /// A range of bytes of the Dockerfile's text.
 ///
 /// Both ends are on character boundaries of the text that was given to the parser.
@@ -23,6 +25,38 @@ impl Span {
     pub fn position(self, text: &str) -> Position {
         Position::of(text, self.start)
     }
+}
+
+/// Says that a file is no text, with the text as far as it can be shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct NotText {
+    /// What is wrong, with its place in `text`.
+    pub error: Error,
+    /// The file's text with a replacement character for what is none.
+    pub text: String,
+}
+
+/// Reads a Dockerfile's bytes as text.
+///
+/// # Errors
+///
+/// When they are not UTF-8; the error points at the first byte that is not.
+pub fn decode(bytes: Vec<u8>) -> Result<String, Box<NotText>> {
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => error.into_bytes(),
+    };
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let valid = bytes.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+    let message = match bytes.as_slice() {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            "the dockerfile is UTF-16; it must be UTF-8".to_owned()
+        }
+        _ => format!("invalid UTF-8 in the dockerfile: byte 0x{:02x}", bytes[valid]),
+    };
+    let span = Span::new(valid, valid + char::REPLACEMENT_CHARACTER.len_utf8());
+    Err(Box::new(NotText { error: Error::new(ErrorKind::NotText, message, span), text }))
 }
 
 /// A line and a column, both counted from 1; columns count characters.
@@ -65,4 +99,23 @@ pub struct Word {
     pub text: String,
     /// Where it stands; covers the continuations inside it.
     pub span: Span,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_pointed_at() {
+        assert_eq!(decode("FROM é".into()).unwrap(), "FROM é");
+        let refusal = decode(b"FROM a\nRUN \xe9t\xe9\n".to_vec()).unwrap_err();
+        assert_eq!(refusal.to_string(), "invalid UTF-8 in the dockerfile: byte 0xe9");
+        assert_eq!(refusal.error.position(&refusal.text).to_string(), "2:5");
+        assert_eq!(&refusal.text[refusal.error.span.start..refusal.error.span.end], "\u{fffd}");
+        let refusal = decode(b"\xff\xfeF\0".to_vec()).unwrap_err();
+        assert_eq!(refusal.to_string(), "the dockerfile is UTF-16; it must be UTF-8");
+        // A character that is cut off.
+        let refusal = decode(b"FROM a\xc3".to_vec()).unwrap_err();
+        assert_eq!(refusal.error.position(&refusal.text).to_string(), "1:7");
+    }
 }

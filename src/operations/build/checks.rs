@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::build::{Base, Outline, PlanOptions, StageBase};
 use crate::dockerfile::{
-    self, BaseFacts, Checked, Dockerfile, OtherPlatform, Surroundings, Warning,
+    self, BaseFacts, Checked, Dockerfile, Frontend, OtherPlatform, Surroundings, Warning,
 };
 use crate::event::Finding;
 use crate::image::Reference;
@@ -93,6 +93,26 @@ fn facts(base: &Base) -> BaseFacts {
         has_shell: config.shell.as_ref().is_some_and(|shell| !shell.is_empty()),
         on_build: config.on_build.clone(),
     }
+}
+
+/// Says that a frontend is asked for that rpub does not have.
+pub(super) fn report_frontend(
+    session: &Session,
+    sources: &Sources,
+    build_args: &BTreeMap<String, String>,
+) {
+    let Some(frontend) = Frontend::of(&sources.text, build_args).filter(|it| !it.is_known()) else {
+        return;
+    };
+    let place = match frontend.span {
+        Some(span) => format!("{}:{}", sources.name, span.position(&sources.text).line),
+        None => "BUILDKIT_SYNTAX".to_owned(),
+    };
+    session.warn(format!(
+        "rpub does not have the frontend `{}` ({place}); it reads the file as docker/dockerfile \
+         does",
+        frontend.name
+    ));
 }
 
 /// Shows the warnings.

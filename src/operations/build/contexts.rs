@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::build::Context;
-use crate::dockerfile::Patterns;
-use crate::operations::{Error, Kind};
+use crate::dockerfile::{self, NotText, Patterns};
+use crate::operations::{Error, Kind, Snippet};
 use crate::remote::{
     FileName, GitTree, RemoteFile, SNIFFED_BYTES, TemporaryTree, Tree, is_archive,
 };
@@ -108,12 +108,17 @@ impl MainContext {
 
 /// Returns bytes as the text of a Dockerfile.
 pub(super) fn dockerfile_text(bytes: Vec<u8>, name: &str) -> Result<String, Error> {
-    let what = || format!("failed to read the Dockerfile from {name}");
     if bytes.len() as u64 > MAX_DOCKERFILE_BYTES {
-        let message = format!("{}: it is larger than {MAX_DOCKERFILE_BYTES} bytes", what());
+        let message = format!(
+            "failed to read the Dockerfile `{name}`: it is larger than {MAX_DOCKERFILE_BYTES} bytes"
+        );
         return Err(Error::new(Kind::User, message));
     }
-    String::from_utf8(bytes).map_err(|error| Error::new(Kind::User, what()).because(error))
+    dockerfile::decode(bytes).map_err(|refusal| {
+        let NotText { error, text } = *refusal;
+        let snippet = Snippet { file: name.to_owned(), text, span: error.span };
+        Error::new(Kind::Build, error.to_string()).at(snippet)
+    })
 }
 
 /// Opens a named context that is files. Blocks.

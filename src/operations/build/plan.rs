@@ -16,6 +16,7 @@ pub(super) async fn plan(
     request: &BuildRequest,
     sources: &Sources,
 ) -> Result<Plan, PlanError> {
+    checks::report_frontend(session, sources, &request.build_args);
     let dockerfile = dockerfile::parse(&sources.text)?;
     let options = PlanOptions {
         build_args: request.build_args.clone(),

@@ -53,8 +53,8 @@ pub enum DockerfileSource {
     File(PathBuf),
     /// What this URL gives.
     Url(String),
-    /// This text, which came through standard input.
-    Text(String),
+    /// These bytes, which came through standard input.
+    Stdin(Vec<u8>),
 }
 
 /// What a build made.

@@ -1,14 +1,16 @@
 //! The files that a build starts from: Dockerfile and ignore file.
 
+use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::build;
-use crate::dockerfile::{Patterns, Span};
+use crate::dockerfile::{Frontend, Patterns, Span};
 
 use crate::operations::{Error, Kind, Snippet};
 use crate::remote::FileName;
 
-use super::contexts::{MainContext, MainKind, SINGLE_FILE};
+use super::contexts::{MainContext, MainKind, SINGLE_FILE, dockerfile_text};
 use super::online::Online;
 use super::plan::PlanError;
 use super::request::DockerfileSource;
@@ -47,7 +49,10 @@ impl Sources {
                                Dockerfiles";
                 return Err(Error::new(Kind::User, message));
             }
-            (DockerfileSource::Text(text), _) => ("Dockerfile".to_owned(), None, text.clone()),
+            (DockerfileSource::Stdin(bytes), _) => {
+                let text = dockerfile_text(bytes.clone(), "Dockerfile")?;
+                ("Dockerfile".to_owned(), None, text)
+            }
             (DockerfileSource::Url(url), _) => {
                 let file = online.file(url, FileName::OfUrl, None)?;
                 let text = read_dockerfile(&file.path())?;
@@ -91,7 +96,16 @@ impl Sources {
         match error {
             PlanError::Operation(error) => error,
             PlanError::Dockerfile(error) => {
-                Error::new(Kind::Build, error.to_string()).at(self.snippet(error.span))
+                let explained =
+                    Error::new(Kind::Build, error.to_string()).at(self.snippet(error.span));
+                match Frontend::of(&self.text, &BTreeMap::new()) {
+                    Some(frontend) if !frontend.is_known() => explained.hint(format!(
+                        "the file asks for the frontend `{}`, which rpub does not have: it reads \
+                         the language of docker/dockerfile",
+                        frontend.name
+                    )),
+                    _ => explained,
+                }
             }
             PlanError::Build(error) => self.explain_build(error),
         }
@@ -155,12 +169,11 @@ fn read_inside(root: &Path, path: &Path) -> Result<String, Error> {
 
 fn read_dockerfile(path: &Path) -> Result<String, Error> {
     let what = || format!("failed to read Dockerfile `{}`", path.display());
-    let size = fs_err::metadata(path).map_err(|e| Error::new(Kind::User, what()).because(e))?.len();
-    if size > MAX_DOCKERFILE_BYTES {
-        let message = format!("{}: it is larger than {MAX_DOCKERFILE_BYTES} bytes", what());
-        return Err(Error::new(Kind::User, message));
-    }
-    fs_err::read_to_string(path).map_err(|error| Error::new(Kind::User, what()).because(error))
+    let failed = |error: std::io::Error| Error::new(Kind::User, what()).because(error);
+    let file = fs_err::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_DOCKERFILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    dockerfile_text(bytes, &path.display().to_string())
 }
 
 /// Reads the ignore file of a context.
