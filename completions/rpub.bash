@@ -450,7 +450,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build)
-            opts="-t -f -q -h --build-context --tag --file --build-arg --target --platform --label --no-cache --pull --network --add-host --allow --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-t -f -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --pull --network --add-host --allow --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -480,6 +480,10 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --build-arg-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --target)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -489,6 +493,10 @@ _rpub() {
                     return 0
                     ;;
                 --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --no-cache-filter)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -544,7 +552,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build__subcmd__push)
-            opts="-t -f -q -h --build-context --tag --file --build-arg --target --platform --label --no-cache --pull --network --add-host --allow --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-t -f -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --pull --network --add-host --allow --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -574,6 +582,10 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --build-arg-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --target)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -583,6 +595,10 @@ _rpub() {
                     return 0
                     ;;
                 --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --no-cache-filter)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1178,7 +1194,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__build)
-            opts="-t -f -q -h --build-context --tag --file --build-arg --target --platform --label --no-cache --pull --network --add-host --allow --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-t -f -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --pull --network --add-host --allow --iidfile --metadata-file --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1208,6 +1224,10 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --build-arg-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --target)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1217,6 +1237,10 @@ _rpub() {
                     return 0
                     ;;
                 --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --no-cache-filter)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -59,9 +59,11 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l build-context -d 'Ad
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s t -l tag -d 'Name the image, with the tag latest unless one is given (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s f -l file -d 'Read this Dockerfile, a URL, or - for standard input [default: PATH/Dockerfile]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l build-arg -d 'Set a build argument, from the environment if it has no value (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l build-arg-file -d 'Read build arguments from this file, a line each; --build-arg wins (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l target -d 'Stop at this stage' -r
-complete -c rpub -n "__fish_rpub_using_subcommand build" -l platform -d 'Build for this platform [default: this machine\'s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l platform -d 'Build for these platforms, separated by commas [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l label -d 'Add a label to the image (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l no-cache-filter -d 'Run every step of this stage, though its result is in the cache (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l pull -d 'Ask the registry for base images always (--pull alone), if missing, or never' -r -f -a "always\t'Always ask whether the tag has moved'
 missing\t'Ask only for what the store lacks'
 never\t'Never ask'"
@@ -87,9 +89,11 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l build-context -
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s t -l tag -d 'Name the image, with the tag latest unless one is given (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s f -l file -d 'Read this Dockerfile, a URL, or - for standard input [default: PATH/Dockerfile]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l build-arg -d 'Set a build argument, from the environment if it has no value (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l build-arg-file -d 'Read build arguments from this file, a line each; --build-arg wins (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l target -d 'Stop at this stage' -r
-complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l platform -d 'Build for this platform [default: this machine\'s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l platform -d 'Build for these platforms, separated by commas [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l label -d 'Add a label to the image (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l no-cache-filter -d 'Run every step of this stage, though its result is in the cache (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l pull -d 'Ask the registry for base images always (--pull alone), if missing, or never' -r -f -a "always\t'Always ask whether the tag has moved'
 missing\t'Ask only for what the store lacks'
 never\t'Never ask'"
@@ -177,9 +181,11 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s t -l tag -d 'Name the image, with the tag latest unless one is given (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s f -l file -d 'Read this Dockerfile, a URL, or - for standard input [default: PATH/Dockerfile]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l build-arg -d 'Set a build argument, from the environment if it has no value (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l build-arg-file -d 'Read build arguments from this file, a line each; --build-arg wins (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l target -d 'Stop at this stage' -r
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l platform -d 'Build for this platform [default: this machine\'s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l platform -d 'Build for these platforms, separated by commas [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l label -d 'Add a label to the image (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l no-cache-filter -d 'Run every step of this stage, though its result is in the cache (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l pull -d 'Ask the registry for base images always (--pull alone), if missing, or never' -r -f -a "always\t'Always ask whether the tag has moved'
 missing\t'Ask only for what the store lacks'
 never\t'Never ask'"

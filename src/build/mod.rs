@@ -27,6 +27,6 @@ pub use error::Error;
 pub use layer::Layer;
 pub use plan::{
     Access, Allowed, Base, BaseImage, ContextName, Copy, CopySource, Directory, Environment,
-    MountedFile, Network, Origin, Outline, Plan, PlanOptions, Remote, Run, RunMount, Script,
-    Security, Stage, StageBase, StartingPoint, Step, Unpack, Work,
+    MountedFile, NamedContext, Network, Origin, Outline, Plan, PlanOptions, Remote, Run, RunMount,
+    Script, Security, Stage, StageBase, StartingPoint, Step, Unpack, Work, context_key,
 };

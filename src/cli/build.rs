@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 use crate::operations::{
     self, Allowed, BuildReport, BuildRequest, ContextLocation, DockerfileSource, Error, Interrupt,
     Kind, Network, PullPolicy, Traffic,
@@ -105,11 +105,12 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
         named_contexts: named_contexts(&args.build_context)?,
         dockerfile: dockerfile(args.file.as_deref(), &context)?,
         names: names(&args.tags)?,
-        build_args: settings::build_args(&args.build_arg)?,
+        build_args: settings::build_args(&args.build_arg_file, &args.build_arg)?,
         target: args.target,
-        platform: settings::platform(args.platform.as_deref())?,
+        platforms: platforms(&args.platform)?,
         labels: labels.collect(),
         no_cache: args.no_cache,
+        no_cache_stages: args.no_cache_filter,
         pull: match args.pull {
             PullWhen::Always => PullPolicy::Always,
             PullWhen::Missing => PullPolicy::Missing,
@@ -121,6 +122,20 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
         push,
         context,
     })
+}
+
+/// Parses `--platform`.
+fn platforms(given: &[String]) -> Result<Vec<Platform>, Error> {
+    let given = given.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+    given
+        .map(|text| {
+            text.parse().map_err(|error: crate::image::Error| {
+                Error::new(Kind::Settings, format!("invalid `--platform {text}`"))
+                    .because(error)
+                    .hint("write it as `linux/arm64` or `linux/arm/v7`")
+            })
+        })
+        .collect()
 }
 
 /// Parses `--allow`.

@@ -90,9 +90,9 @@ async fn run(command: Command, global: &Global, progress: &Arc<Progress>) -> Res
     let context = Context { session, progress: Arc::clone(progress), quiet: global.quiet };
     match command {
         Command::Build(args) | Command::Image(ImageCommand::Build(args)) => {
-            build::build(&context, args).await
+            build::build(&context, *args).await
         }
-        Command::BuildPush(args) => build::build_push(&context, args).await,
+        Command::BuildPush(args) => build::build_push(&context, *args).await,
         Command::Push(args) | Command::Image(ImageCommand::Push(args)) => {
             registry::push(&context, args).await
         }

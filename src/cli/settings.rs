@@ -123,27 +123,58 @@ fn registries_conf(global: &Global) -> Result<Option<(PathBuf, String)>, Error> 
     Ok(None)
 }
 
-/// Returns the build arguments: `NAME=value`, or `NAME` alone, whose value is the environment's.
-pub(crate) fn build_args(given: &[String]) -> Result<BTreeMap<String, String>, Error> {
+/// The date of reproducible builds: a build argument that the environment gives as well, as in
+/// buildx.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// Returns the build arguments: those of the environment, of the files, and those given, each over
+/// the ones before. Each is `NAME=value`, or `NAME` alone, whose value is the environment's.
+pub(crate) fn build_args(
+    files: &[PathBuf],
+    given: &[String],
+) -> Result<BTreeMap<String, String>, Error> {
     let mut args = BTreeMap::new();
+    if let Some(epoch) = variable(EPOCH) {
+        args.insert(EPOCH.to_owned(), epoch);
+    }
+    for path in files {
+        let text = fs_err::read_to_string(path).map_err(|error| {
+            Error::new(Kind::Settings, "failed to read the `--build-arg-file`").because(error)
+        })?;
+        for (line, number) in text.lines().zip(1..) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            add_build_arg(&mut args, line)
+                .map_err(|what| invalid(&format!("{}:{number}: {what}", path.display())))?;
+        }
+    }
     for text in given {
-        match text.split_once('=') {
-            Some(("", _)) => {
-                let message = format!("invalid `--build-arg {text}`: it has no name");
-                return Err(Error::new(Kind::Settings, message));
-            }
-            Some((name, value)) => {
-                args.insert(name.to_owned(), value.to_owned());
-            }
-            // An argument that is set nowhere counts as not given, as in docker.
-            None => {
-                if let Ok(value) = std::env::var(text) {
-                    args.insert(text.clone(), value);
-                }
+        add_build_arg(&mut args, text)
+            .map_err(|what| invalid(&format!("invalid `--build-arg {text}`: {what}")))?;
+    }
+    Ok(args)
+}
+
+fn invalid(message: &str) -> Error {
+    Error::new(Kind::Settings, message.to_owned())
+}
+
+fn add_build_arg(args: &mut BTreeMap<String, String>, text: &str) -> Result<(), &'static str> {
+    match text.split_once('=') {
+        Some(("", _)) => return Err("it has no name"),
+        Some((name, value)) => {
+            args.insert(name.to_owned(), value.to_owned());
+        }
+        // An argument that is set nowhere counts as not given, as in docker.
+        None => {
+            if let Ok(value) = std::env::var(text) {
+                args.insert(text.to_owned(), value);
             }
         }
     }
-    Ok(args)
+    Ok(())
 }
 
 /// Returns what `--platform` means; this machine's without one.

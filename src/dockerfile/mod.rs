@@ -36,7 +36,8 @@ pub use ast::{
 };
 pub use error::{Error, ErrorKind};
 pub use expand::{
-    ExpandError, Expanded, expand_heredoc, expand_word, expand_word_noting, expand_words,
+    ExpandError, Expanded, expand_heredoc, expand_shown, expand_word, expand_word_noting,
+    expand_words,
 };
 pub use frontend::Frontend;
 pub use git::{GitReference, GitTimes, GitTransport, InvalidGitReference};

@@ -94,8 +94,7 @@ fn config_stage(changes: &[String], platform: &Platform) -> Result<crate::build:
     let parsed = dockerfile::parse(&text).map_err(|error| invalid(error.to_string()))?;
     let options = PlanOptions::new(platform.clone(), Platform::host());
     let outline = Outline::new(&parsed, &options).map_err(|error| invalid(error.to_string()))?;
-    let plan = Plan::new(&parsed, &options, &outline, Vec::new())
-        .map_err(|error| invalid(error.to_string()))?;
+    let plan = Plan::new(outline).map_err(|error| invalid(error.to_string()))?;
     let stage = plan.stages.into_iter().next_back().filter(|stage| stage.steps.is_empty());
     stage.ok_or_else(|| invalid("it would make a layer".to_owned()))
 }

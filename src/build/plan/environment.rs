@@ -54,12 +54,19 @@ impl Drop for Environment {
 }
 
 impl PartialEq for Environment {
+    /// Compares the assignments that led here.
     fn eq(&self, other: &Self) -> bool {
-        let is_same = match (&self.0, &other.0) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            (a, b) => a.is_none() && b.is_none(),
-        };
-        is_same || self.list() == other.list()
+        let (mut a, mut b) = (&self.0, &other.0);
+        loop {
+            match (a, b) {
+                (Some(left), Some(right)) if Arc::ptr_eq(left, right) => return true,
+                (Some(left), Some(right)) if left.entry == right.entry => {
+                    (a, b) = (&left.earlier.0, &right.earlier.0);
+                }
+                (None, None) => return true,
+                _ => return false,
+            }
+        }
     }
 }
 
@@ -94,7 +101,7 @@ mod tests {
         assert_eq!(environment.list(), ["B=2", "A=3", "C=="]);
         assert_eq!(before.list(), ["B=2", "A=3"]);
         assert_ne!(environment, before);
-        let equal: Environment = [("B", "2"), ("A", "3")].into_iter().collect();
+        let equal: Environment = [("A", "1"), ("B", "2"), ("A", "3")].into_iter().collect();
         assert_eq!(before, equal);
     }
 

@@ -1,12 +1,17 @@
 //! What a build will do, decided before anything is done. Pure.
 //!
 //! Two phases, because the configuration of a base image decides what later words expand to:
-//! [`Outline::new`] evaluates the global arguments, selects the stages that the target needs and
-//! says which images must be resolved; [`Plan::new`] then walks the instructions with the bases'
+//! [`Outline`] evaluates the global arguments, selects the stages that the target needs and says
+//! which images must be resolved; [`Plan::new`] then walks the instructions with the bases'
 //! configurations and gives every step, fully expanded, and every stage's final configuration.
+//! A build for several platforms has an outline and a plan for each; [`Plan::merge`] joins them.
 
+mod contexts;
 mod environment;
 mod format;
+mod globals;
+mod merge;
+mod onbuild;
 mod outline;
 mod ports;
 mod stage;
@@ -15,13 +20,13 @@ mod walk;
 
 use std::collections::BTreeMap;
 
-use crate::dockerfile::Dockerfile;
 use crate::image::{Descriptor, ImageConfig, Platform, Reference};
 
 use super::Error;
 use super::assemble::HistoryItem;
 use super::layer::Layer;
 
+pub use contexts::{NamedContext, context_key};
 pub use environment::Environment;
 pub use outline::{BaseImage, Outline, StageBase};
 pub use step::{
@@ -38,8 +43,16 @@ pub struct PlanOptions {
     pub target: Option<String>,
     /// What to build for.
     pub platform: Platform,
+    /// Whether somebody asked for that platform. Otherwise the image is for what its base is for.
+    pub platform_is_given: bool,
+    /// Whether steps say which platform they are for: when the build is for several.
+    pub names_platform: bool,
     /// What the build runs on.
     pub build_platform: Platform,
+    /// What emulators of this machine execute beside it.
+    pub emulated: Vec<Platform>,
+    /// The named contexts by their [`context_key`].
+    pub contexts: BTreeMap<String, NamedContext>,
     /// `--label`, in order.
     pub labels: Vec<(String, String)>,
     /// `--network`.
@@ -50,6 +63,8 @@ pub struct PlanOptions {
     pub allowed: Allowed,
     /// `--no-cache`.
     pub no_cache: bool,
+    /// `--no-cache-filter`: names of stages.
+    pub no_cache_stages: Vec<String>,
 }
 
 impl PlanOptions {
@@ -60,12 +75,17 @@ impl PlanOptions {
             build_args: BTreeMap::new(),
             target: None,
             platform,
+            platform_is_given: false,
+            names_platform: false,
             build_platform,
+            emulated: Vec::new(),
+            contexts: BTreeMap::new(),
             labels: Vec::new(),
             network: Network::Host,
             hosts: Vec::new(),
             allowed: Allowed::default(),
             no_cache: false,
+            no_cache_stages: Vec::new(),
         }
     }
 }
@@ -156,18 +176,20 @@ pub enum StartingPoint {
 }
 
 impl Plan {
-    /// Plans the build of `dockerfile` with the bases that `outline` asked for, in its order.
+    /// Plans the build that `outline` selected, all of whose images are resolved.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] with the place in the Dockerfile.
-    pub fn new(
-        dockerfile: &Dockerfile,
-        options: &PlanOptions,
-        outline: &Outline,
-        bases: Vec<Base>,
-    ) -> Result<Self, Error> {
-        walk::plan(dockerfile, options, outline, bases)
+    pub fn new(outline: Outline<'_>) -> Result<Self, Error> {
+        walk::plan(outline)
+    }
+
+    /// Joins the plans of one Dockerfile for several platforms: the targets in the order of the
+    /// plans, and what is the same in several of them once.
+    #[must_use]
+    pub fn merge(plans: Vec<Self>) -> Self {
+        merge::merge(plans)
     }
 
     /// Returns the positions of the stages whose layers become those of the stage at `target`, the

@@ -1,33 +1,54 @@
 //! The first phase: global arguments, needed stages, images to resolve.
 
-use std::collections::{BTreeSet, HashMap};
-
-use indexmap::IndexMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::dockerfile::{
-    self, Dockerfile, Instruction, InstructionKind, Mount, Span, Word, expand_word, find_base,
-    find_stage,
+    self, Dockerfile, Instruction, InstructionKind, Mount, Span, Stage as DockerfileStage, Word,
 };
 use crate::image::{Platform, Reference};
 
-use super::{Error, PlanOptions};
+use super::contexts::{self, NamedContext};
+use super::globals::Globals;
+use super::onbuild::Trigger;
+use super::{Base, Error, PlanOptions};
 
-/// What planning needs before it can go on.
+/// What of a Dockerfile the target needs, as far as it is known.
+///
+/// The configuration of an image may hold triggers (`ONBUILD`), and these may need more stages and
+/// images. So the images of [`missing`](Self::missing) are resolved and given to
+/// [`resolve`](Self::resolve), again and again, until none is missing.
 #[derive(Debug, Clone)]
-pub struct Outline {
-    /// The needed stages by their number in the file, ascending; the last is the target.
-    pub stages: Vec<usize>,
-    /// What each of `stages` starts from.
-    pub starts: Vec<StageBase>,
-    /// The images to resolve, each once.
-    pub images: Vec<BaseImage>,
+pub struct Outline<'a> {
+    pub(super) dockerfile: &'a Dockerfile,
+    pub(super) options: &'a PlanOptions,
+    pub(super) globals: Globals,
+    /// The number of the stage that becomes the image.
+    pub(super) target: usize,
+    /// The needed stages by their number in the file.
+    pub(super) needed: BTreeMap<usize, Needed>,
+    /// The named contexts whose files are needed.
+    pub(super) contexts: Vec<String>,
+    /// The images that are resolved: the first ones of `images`.
+    pub(super) bases: Vec<Base>,
+    images: Vec<BaseImage>,
     /// What `--from` of `COPY` and `RUN --mount` means, by stage and text.
     sources: HashMap<(usize, String), StageBase>,
-    /// The global arguments with their values.
-    pub(super) global_args: IndexMap<String, String>,
+    /// The numbers of the stages of each name, ascending.
+    names: HashMap<&'a str, Vec<usize>>,
 }
 
-/// What a stage starts from.
+/// A stage that the target needs.
+#[derive(Debug, Clone)]
+pub(super) struct Needed {
+    /// What it starts from.
+    pub(super) start: StageBase,
+    /// Whether a named context stands in for it, so that none of its instructions count.
+    pub(super) is_replaced: bool,
+    /// What its base wants to be done first.
+    pub(super) triggers: Vec<Trigger>,
+}
+
+/// What a stage starts from, or takes files from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StageBase {
     /// Nothing.
@@ -36,6 +57,8 @@ pub enum StageBase {
     Image(usize),
     /// An earlier stage: its number in the file.
     Stage(usize),
+    /// The files of a named context: its position among those that are needed.
+    Context(usize),
 }
 
 /// An image that a stage starts from or copies from.
@@ -47,84 +70,107 @@ pub struct BaseImage {
     pub platform: Platform,
     /// Where the Dockerfile names it.
     pub span: Span,
-    /// The stage whose name it resembles: what was perhaps meant, if there is no such image.
-    pub resembles: Option<String>,
+    /// The key of the named context that it is, if it is one.
+    pub context: Option<String>,
 }
 
-impl Outline {
+impl BaseImage {
+    /// Returns whether both are the same image, wherever it is named.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.reference == other.reference
+            && self.platform == other.platform
+            && self.context == other.context
+    }
+}
+
+impl<'a> Outline<'a> {
     /// Selects what the target of `dockerfile` needs.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`]: an unknown target, an argument that does not expand, a base that is no
     /// reference, a stage that copies from itself or a later one.
-    pub fn new(dockerfile: &Dockerfile, options: &PlanOptions) -> Result<Self, Error> {
-        let global_args = global_args(dockerfile, options)?;
-        let target = target(dockerfile, options)?;
-        let mut outline = Self {
-            stages: Vec::new(),
-            starts: Vec::new(),
-            images: Vec::new(),
-            sources: HashMap::new(),
-            global_args,
-        };
-        let mut needed = BTreeSet::from([target]);
-        let mut starts = IndexMap::new();
-        while let Some(number) = next_unvisited(&needed, &starts) {
-            let start = outline.start_of(dockerfile, options, number)?;
-            starts.insert(number, start);
-            if let StageBase::Stage(below) = start {
-                needed.insert(below);
-            }
-            for word in dockerfile.stages[number].instructions.iter().flat_map(sources) {
-                let found = outline.find_source(dockerfile, options, number, &word)?;
-                if let StageBase::Stage(other) = found {
-                    needed.insert(other);
-                }
-                outline.sources.insert((number, word.text), found);
+    pub fn new(dockerfile: &'a Dockerfile, options: &'a PlanOptions) -> Result<Self, Error> {
+        let mut names: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (number, stage) in dockerfile.stages.iter().enumerate() {
+            if let Some(name) = &stage.name {
+                names.entry(name.as_str()).or_default().push(number);
             }
         }
-        outline.starts = needed.iter().map(|number| starts[number]).collect();
-        outline.stages = needed.into_iter().collect();
+        let mut outline = Self {
+            dockerfile,
+            options,
+            globals: Globals::new(dockerfile, options)?,
+            target: 0,
+            needed: BTreeMap::new(),
+            contexts: Vec::new(),
+            bases: Vec::new(),
+            images: Vec::new(),
+            sources: HashMap::new(),
+            names,
+        };
+        outline.target = outline.find_target()?;
+        outline.check_sources()?;
+        outline.need(outline.target)?;
         Ok(outline)
     }
 
-    fn start_of(
-        &mut self,
-        dockerfile: &Dockerfile,
-        options: &PlanOptions,
-        number: usize,
-    ) -> Result<StageBase, Error> {
-        let stage = &dockerfile.stages[number];
-        let base = self.expand(dockerfile, options, &stage.base)?;
-        if base.is_empty() {
-            let message = format!("base name ({}) should not be blank", stage.base.text);
-            return Err(Error::refused(message, stage.base.span));
-        }
-        if base == "scratch" {
-            return Ok(StageBase::Scratch);
-        }
-        if let Some(found) = find_base(&dockerfile.stages[..number], &base) {
-            return Ok(StageBase::Stage(found));
-        }
-        let platform = self.stage_platform(dockerfile, options, number)?;
-        self.image(dockerfile, &base, platform, stage.base.span)
+    /// Returns the images that stages start from and copy from, each once.
+    #[must_use]
+    pub fn images(&self) -> &[BaseImage] {
+        &self.images
     }
 
-    /// Returns what a stage is built for: its `--platform`, or what the whole build is for.
-    pub(super) fn stage_platform(
-        &self,
-        dockerfile: &Dockerfile,
-        options: &PlanOptions,
-        number: usize,
-    ) -> Result<Platform, Error> {
-        let Some(word) = &dockerfile.stages[number].platform else {
-            return Ok(options.platform.clone());
-        };
-        let text = self.expand(dockerfile, options, word)?;
-        text.parse().map_err(|error: crate::image::Error| {
-            Error::refused(format!("failed to parse platform {text}: {error}"), word.span)
-        })
+    /// Returns the resolved ones of [`images`](Self::images): the first of them.
+    #[must_use]
+    pub fn bases(&self) -> &[Base] {
+        &self.bases
+    }
+
+    /// Returns the named context of this key.
+    #[must_use]
+    pub fn context(&self, key: &str) -> Option<&NamedContext> {
+        self.options.contexts.get(key)
+    }
+
+    /// Returns the needed stages by their number in the file, ascending, and what they start from.
+    pub fn stages(&self) -> impl Iterator<Item = (usize, StageBase)> {
+        self.needed.iter().map(|(number, needed)| (*number, needed.start))
+    }
+
+    /// Returns the images that must be resolved next.
+    #[must_use]
+    pub fn missing(&self) -> &[BaseImage] {
+        self.images.get(self.bases.len()..).unwrap_or_default()
+    }
+
+    /// Takes the resolved images of [`missing`](Self::missing), in their order, and looks at their
+    /// triggers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] at the `FROM` of a base whose trigger is at fault.
+    pub fn resolve(&mut self, bases: Vec<Base>) -> Result<(), Error> {
+        let first = self.bases.len();
+        self.bases.extend(bases);
+        let known = first..self.bases.len().min(self.images.len());
+        let starts = self.needed.iter().filter_map(|(number, needed)| match needed.start {
+            StageBase::Image(image) if known.contains(&image) => Some(*number),
+            _ => None,
+        });
+        for number in starts.collect::<Vec<_>>() {
+            self.need_of_triggers(number)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the name of the stage that an image's name resembles: what was perhaps meant, if
+    /// there is no such image.
+    #[must_use]
+    pub fn resembling(&self, image: &BaseImage) -> Option<&'a str> {
+        let written = image.reference.familiar();
+        self.nearest_stage(written.strip_suffix(":latest").unwrap_or(&written))
     }
 
     /// Returns what `--from` with this text means in stage `number`.
@@ -132,167 +178,321 @@ impl Outline {
         self.sources.get(&(number, text.to_owned())).copied()
     }
 
-    /// Finds what `--from` means in stage `number`.
-    fn find_source(
-        &mut self,
-        dockerfile: &Dockerfile,
-        options: &PlanOptions,
-        number: usize,
-        word: &Word,
-    ) -> Result<StageBase, Error> {
-        let text = word.text.as_str();
-        if text.contains('$') {
-            let message = "variable expansion is not supported for --from, define a new stage \
-                           with FROM using ARG from global scope as a workaround";
-            return Err(Error::refused(message, word.span));
+    /// Returns what a stage is built for: its `--platform`, or what the whole build is for.
+    pub(super) fn stage_platform(&self, number: usize) -> Result<Platform, Error> {
+        let Some(word) = &self.dockerfile.stages[number].platform else {
+            return Ok(self.options.platform.clone());
+        };
+        let (text, near) = self.globals.expand(word)?;
+        let refused = |message| hinted(Error::refused(message, word.span), near.as_deref());
+        if text.is_empty() {
+            return Err(refused(format!("empty platform value from expression {}", word.text)));
         }
+        text.parse().map_err(|error: crate::image::Error| {
+            refused(format!("failed to parse platform {text}: {error}"))
+        })
+    }
+
+    fn find_target(&self) -> Result<usize, Error> {
+        let last = self.dockerfile.stages.len().saturating_sub(1);
+        let Some(name) = &self.options.target else { return Ok(last) };
+        self.find_stage(self.dockerfile.stages.len(), name).ok_or_else(|| {
+            let names = self.dockerfile.stages.iter().filter_map(|stage| stage.name.as_ref());
+            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+            let hint = match (self.nearest_stage(&name.to_lowercase()), names.is_empty()) {
+                (Some(near), _) => format!("did you mean `{near}`?"),
+                (None, true) => "no stage of this Dockerfile has a name".to_owned(),
+                (None, false) => format!("the stages are {}", names.join(", ")),
+            };
+            let message = format!("target stage \"{name}\" could not be found");
+            Error::Refused { message, span: None, hint: Some(hint) }
+        })
+    }
+
+    /// Notes that a stage is needed, and all that it needs.
+    fn need(&mut self, number: usize) -> Result<(), Error> {
+        let mut pending = vec![number];
+        while let Some(number) = pending.pop() {
+            if self.needed.contains_key(&number) {
+                continue;
+            }
+            let stage = &self.dockerfile.stages[number];
+            let replaced = self.replacement(number)?;
+            let start = replaced.map_or_else(|| self.start_of(number), Ok)?;
+            let is_replaced = replaced.is_some();
+            self.needed.insert(number, Needed { start, is_replaced, triggers: Vec::new() });
+            if is_replaced {
+                continue;
+            }
+            if let StageBase::Stage(below) = start {
+                pending.push(below);
+            }
+            pending.extend(self.sources_of(number, &stage.instructions, None)?);
+            pending.extend(self.triggers_of(number)?);
+        }
+        Ok(())
+    }
+
+    fn need_of_triggers(&mut self, number: usize) -> Result<(), Error> {
+        self.triggers_of(number)?.into_iter().try_for_each(|stage| self.need(stage))
+    }
+
+    /// Reads the triggers of what a stage starts from, as far as that is known, and returns the
+    /// stages that they need.
+    fn triggers_of(&mut self, number: usize) -> Result<Vec<usize>, Error> {
+        let stage = &self.dockerfile.stages[number];
+        let texts: Vec<String> = match self.needed.get(&number) {
+            Some(Needed { start: StageBase::Image(image), is_replaced: false, .. }) => {
+                match self.bases.get(*image) {
+                    Some(base) => base.config.config.on_build.clone(),
+                    None => Vec::new(),
+                }
+            }
+            Some(Needed { start: StageBase::Stage(below), .. }) => {
+                let instructions = &self.dockerfile.stages[*below].instructions;
+                let triggers =
+                    instructions.iter().filter_map(|instruction| match &instruction.kind {
+                        InstructionKind::Onbuild(onbuild) => Some(onbuild.trigger.clone()),
+                        _ => None,
+                    });
+                triggers.collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut needed = Vec::new();
+        let mut triggers = Vec::with_capacity(texts.len());
+        for text in texts {
+            let trigger = Trigger::parse(text, stage)?;
+            let instructions = std::slice::from_ref(&trigger.instruction);
+            let found = self.sources_of(number, instructions, Some(stage.base.span));
+            needed.extend(found.map_err(|error| trigger.explain(error, stage))?);
+            triggers.push(trigger);
+        }
+        if let Some(entry) = self.needed.get_mut(&number) {
+            entry.triggers = triggers;
+        }
+        Ok(needed)
+    }
+
+    /// Looks up what instructions of a stage take files from, and returns the stages among it. `place`
+    /// is where they stand when they are not in the Dockerfile.
+    fn sources_of(
+        &mut self,
+        number: usize,
+        instructions: &[Instruction],
+        place: Option<Span>,
+    ) -> Result<Vec<usize>, Error> {
+        let mut stages = Vec::new();
+        for mut word in instructions.iter().flat_map(sources) {
+            word.span = place.unwrap_or(word.span);
+            let found = self.find_source(number, &word)?;
+            if let StageBase::Stage(other) = found {
+                stages.push(other);
+            }
+            self.sources.insert((number, word.text), found);
+        }
+        Ok(stages)
+    }
+
+    fn start_of(&mut self, number: usize) -> Result<StageBase, Error> {
+        let word = &self.dockerfile.stages[number].base;
+        let (base, near) = self.globals.expand(word)?;
+        if base.is_empty() {
+            let message = format!("base name ({}) should not be blank", word.text);
+            return Err(hinted(Error::refused(message, word.span), near.as_deref()));
+        }
+        if base == "scratch" {
+            return Ok(StageBase::Scratch);
+        }
+        if let Some(found) = self.find_base(number, &base) {
+            return self.stage(found);
+        }
+        let platform = self.stage_platform(number)?;
+        self.image(&base, &platform, word.span)
+    }
+
+    /// Finds what `--from` means in stage `number`.
+    fn find_source(&mut self, number: usize, word: &Word) -> Result<StageBase, Error> {
+        let text = word.text.as_str();
         if text == "scratch" {
             return Ok(StageBase::Scratch);
         }
-        if let Some(found) = find_stage(&dockerfile.stages[..number], text) {
-            return Ok(StageBase::Stage(found));
+        if let Some(found) = self.find_stage(number, text) {
+            return self.stage(found);
         }
-        if let Some(found) = find_stage(&dockerfile.stages, text) {
-            let message = if found == number {
-                format!("circular dependency detected on stage: {text}")
-            } else {
-                format!(
-                    "the stage {text} comes later in the file; a stage can copy only from \
-                         earlier ones"
-                )
-            };
-            return Err(Error::refused(message, word.span));
+        if let Some(later) = self.find_stage(self.dockerfile.stages.len(), text) {
+            let name = self.stage_name(number);
+            let message = format!(
+                "cannot copy from stage {text:?}, it needs to be defined before current stage \
+                 {name:?}"
+            );
+            let hint = format!("move the stage {:?} up", self.stage_name(later));
+            return Err(Error::refused(message, word.span).with_hint(hint));
         }
-        if text.parse::<usize>().is_ok() {
-            let message = format!("invalid stage index {text}: the stage has {number} before it");
-            return Err(Error::refused(message, word.span));
-        }
-        self.image(dockerfile, text, options.platform.clone(), word.span)
+        let platform = self.options.platform.clone();
+        self.image(text, &platform, word.span)
     }
 
-    fn image(
-        &mut self,
-        dockerfile: &Dockerfile,
-        text: &str,
-        platform: Platform,
-        span: Span,
-    ) -> Result<StageBase, Error> {
+    /// Refuses what no stage may take files from, in the whole file, as BuildKit does: a number that
+    /// no stage has, and stages that need each other.
+    fn check_sources(&self) -> Result<(), Error> {
+        for (number, stage) in self.dockerfile.stages.iter().enumerate() {
+            for word in stage.instructions.iter().flat_map(sources) {
+                let text = word.text.as_str();
+                let all = self.dockerfile.stages.len();
+                if text.parse::<usize>().is_ok_and(|index| index >= all) {
+                    let message = format!("invalid stage index {text}");
+                    let hint = format!("the stages have the numbers 0 to {}", all - 1);
+                    return Err(Error::refused(message, word.span).with_hint(hint));
+                }
+                let later = match self.find_stage(number, text) {
+                    Some(_) => None,
+                    None => self.find_stage(all, text),
+                };
+                if later.is_some_and(|later| self.depends_on(later, number)) {
+                    let name = self.stage_name(number);
+                    let message = format!("circular dependency detected on stage: {name}");
+                    return Err(Error::refused(message, word.span));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether the stage `from` is the stage `to`, or needs it.
+    fn depends_on(&self, from: usize, to: usize) -> bool {
+        let mut seen = vec![false; self.dockerfile.stages.len()];
+        let mut pending = vec![from];
+        while let Some(number) = pending.pop() {
+            if number == to {
+                return true;
+            }
+            if std::mem::replace(&mut seen[number], true) {
+                continue;
+            }
+            let stage = &self.dockerfile.stages[number];
+            // A base that does not expand is refused when it is needed.
+            let base = self.globals.expand(&stage.base).ok();
+            pending.extend(base.and_then(|(base, _)| self.find_base(number, &base)));
+            for word in stage.instructions.iter().flat_map(sources) {
+                let found = self.find_stage(number, &word.text);
+                pending.extend(found.or_else(|| self.find_stage(seen.len(), &word.text)));
+            }
+        }
+        false
+    }
+
+    /// Returns the image of this name, or what stands in for it.
+    fn image(&mut self, text: &str, platform: &Platform, span: Span) -> Result<StageBase, Error> {
         let reference: Reference = text.parse().map_err(|error: crate::image::Error| {
             let refusal =
                 Error::refused(format!("failed to parse stage name {text:?}: {error}"), span);
-            match nearest_stage(dockerfile, text) {
+            match self.nearest_stage(text) {
                 Some(name) => refusal.with_hint(format!("did you mean the stage `{name}`?")),
                 None => refusal,
             }
         })?;
-        let resembles = nearest_stage(dockerfile, text).map(str::to_owned);
-        let image = BaseImage { reference: reference.or_latest(), platform, span, resembles };
-        let same = |other: &BaseImage| {
-            other.reference == image.reference && other.platform == image.platform
-        };
-        let position = self.images.iter().position(same).unwrap_or_else(|| {
-            self.images.push(image.clone());
-            self.images.len() - 1
-        });
-        Ok(StageBase::Image(position))
-    }
-
-    fn expand(
-        &self,
-        dockerfile: &Dockerfile,
-        options: &PlanOptions,
-        word: &Word,
-    ) -> Result<String, Error> {
-        let lookup = |name: &str| {
-            self.global_args.get(name).cloned().or_else(|| platform_arg(name, options))
-        };
-        expand_word(&word.text, dockerfile.escape, &lookup)
-            .map_err(|error| Error::refused(error.message, word.span))
-    }
-}
-
-/// Returns the value of a predefined platform argument of the global scope
-/// (Dockerfile reference, "Automatic platform ARGs in the global scope").
-pub(super) fn platform_arg(name: &str, options: &PlanOptions) -> Option<String> {
-    let (platform, rest) = match (name.strip_prefix("TARGET"), name.strip_prefix("BUILD")) {
-        (Some("STAGE"), _) => {
-            return Some(options.target.clone().unwrap_or_else(|| "default".to_owned()));
+        let reference = reference.or_latest();
+        if let Some((key, context)) = contexts::find(self.options, &reference, platform) {
+            return Ok(self.use_context(key, context, reference, platform, span));
         }
-        (Some(rest), _) => (&options.platform, rest),
-        (_, Some(rest)) => (&options.build_platform, rest),
-        (None, None) => return None,
-    };
-    match rest {
-        "PLATFORM" => Some(platform.to_string()),
-        "OS" => Some(platform.os.clone()),
-        "OSVERSION" => Some(platform.os_version.clone().unwrap_or_default()),
-        "ARCH" => Some(platform.architecture.clone()),
-        "VARIANT" => Some(platform.variant.clone().unwrap_or_default()),
-        _ => None,
+        let platform = platform.clone();
+        Ok(self.note_image(BaseImage { reference, platform, span, context: None }))
     }
-}
 
-impl PlanOptions {
-    /// Returns the predefined arguments of the global scope.
-    #[must_use]
-    pub fn predefined(&self) -> Vec<(String, String)> {
-        let parts = ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT"];
-        let names = ["TARGET", "BUILD"]
-            .into_iter()
-            .flat_map(|side| parts.iter().map(move |part| format!("{side}{part}")));
-        names
-            .chain(["TARGETSTAGE".to_owned()])
-            .filter_map(|name| platform_arg(&name, self).map(|value| (name, value)))
-            .collect()
+    /// Returns what stands in for the stage `number`, if something does.
+    fn replacement(&mut self, number: usize) -> Result<Option<StageBase>, Error> {
+        let stage = &self.dockerfile.stages[number];
+        let Some(name) = stage.name.as_ref().filter(|_| !self.options.contexts.is_empty()) else {
+            return Ok(None);
+        };
+        let Ok(reference) = name.as_str().parse::<Reference>() else { return Ok(None) };
+        let platform = self.stage_platform(number)?;
+        let found = contexts::find(self.options, &reference, &platform);
+        let span = stage.name_span.unwrap_or(stage.span);
+        Ok(found.map(|(key, context)| self.use_context(key, context, reference, &platform, span)))
     }
-}
 
-fn global_args(
-    dockerfile: &Dockerfile,
-    options: &PlanOptions,
-) -> Result<IndexMap<String, String>, Error> {
-    let mut values: IndexMap<String, String> = IndexMap::new();
-    for arg in &dockerfile.global_args {
-        let given = options.build_args.get(&arg.name.text).cloned();
-        let value = match (&given, &arg.default) {
-            (Some(value), _) => Some(value.clone()),
-            (None, Some(word)) => {
-                let lookup =
-                    |name: &str| values.get(name).cloned().or_else(|| platform_arg(name, options));
-                let text = expand_word(&word.text, dockerfile.escape, &lookup)
-                    .map_err(|error| Error::refused(error.message, word.span))?;
-                Some(text)
+    /// Returns a stage, or what stands in for it.
+    fn stage(&mut self, number: usize) -> Result<StageBase, Error> {
+        Ok(self.replacement(number)?.unwrap_or(StageBase::Stage(number)))
+    }
+
+    fn use_context(
+        &mut self,
+        key: &str,
+        context: &NamedContext,
+        reference: Reference,
+        platform: &Platform,
+        span: Span,
+    ) -> StageBase {
+        let platform = platform.clone();
+        let context_key = Some(key.to_owned());
+        match context {
+            NamedContext::Scratch => StageBase::Scratch,
+            NamedContext::Image(other) => {
+                let reference = other.clone().or_latest();
+                self.note_image(BaseImage { reference, platform, span, context: context_key })
             }
-            (None, None) => platform_arg(&arg.name.text, options),
-        };
-        if let Some(value) = value {
-            values.insert(arg.name.text.clone(), value);
+            NamedContext::Layout => {
+                self.note_image(BaseImage { reference, platform, span, context: context_key })
+            }
+            NamedContext::Files => {
+                let position = self.contexts.iter().position(|other| other == key);
+                StageBase::Context(position.unwrap_or_else(|| {
+                    self.contexts.push(key.to_owned());
+                    self.contexts.len() - 1
+                }))
+            }
         }
     }
-    Ok(values)
+
+    fn note_image(&mut self, image: BaseImage) -> StageBase {
+        let known = self.images.iter().position(|other| other.is_same(&image));
+        StageBase::Image(known.unwrap_or_else(|| {
+            self.images.push(image);
+            self.images.len() - 1
+        }))
+    }
+
+    /// Finds the stage before `number` that a `FROM` means: the last one of that name, in exactly
+    /// that casing.
+    fn find_base(&self, number: usize, name: &str) -> Option<usize> {
+        let numbers = self.names.get(name)?;
+        let before = numbers.partition_point(|other| *other < number);
+        before.checked_sub(1).map(|at| numbers[at])
+    }
+
+    /// Finds the stage before `number` that `--from` or `--target` means: by number, or by name in
+    /// any casing.
+    fn find_stage(&self, number: usize, text: &str) -> Option<usize> {
+        match text.parse::<usize>() {
+            Ok(index) => (index < number).then_some(index),
+            Err(_) => self.find_base(number, &text.to_lowercase()),
+        }
+    }
+
+    /// Returns the stage's name as steps and messages have it.
+    pub(super) fn stage_name(&self, number: usize) -> String {
+        match &self.dockerfile.stages[number].name {
+            Some(name) => name.to_string(),
+            None => format!("stage-{number}"),
+        }
+    }
+
+    /// Returns the name of the stage that `text` resembles.
+    fn nearest_stage(&self, text: &str) -> Option<&'a str> {
+        let stages: &'a [DockerfileStage] = &self.dockerfile.stages;
+        let names = stages.iter().filter_map(|stage| stage.name.as_ref());
+        dockerfile::suggest(text, names.map(dockerfile::StageName::as_str))
+    }
 }
 
-fn target(dockerfile: &Dockerfile, options: &PlanOptions) -> Result<usize, Error> {
-    let last = dockerfile.stages.len().saturating_sub(1);
-    let Some(name) = &options.target else { return Ok(last) };
-    find_stage(&dockerfile.stages, name).ok_or_else(|| {
-        let names: Vec<String> = dockerfile
-            .stages
-            .iter()
-            .filter_map(|stage| stage.name.as_ref().map(|name| format!("`{name}`")))
-            .collect();
-        let hint = if names.is_empty() {
-            "no stage of this Dockerfile has a name".to_owned()
-        } else {
-            format!("the stages are {}", names.join(", "))
-        };
-        let message = format!("target stage \"{name}\" could not be found");
-        Error::Refused { message, span: None, hint: Some(hint) }
-    })
-}
-
-fn next_unvisited(needed: &BTreeSet<usize>, visited: &IndexMap<usize, StageBase>) -> Option<usize> {
-    needed.iter().rev().find(|number| !visited.contains_key(*number)).copied()
+fn hinted(error: Error, near: Option<&str>) -> Error {
+    match near {
+        Some(near) => error.with_hint(format!("did you mean `${near}`?")),
+        None => error,
+    }
 }
 
 /// Returns the `--from` values of an instruction.
@@ -309,10 +509,4 @@ fn sources(instruction: &Instruction) -> Vec<Word> {
         }
         _ => Vec::new(),
     }
-}
-
-/// Returns the name of the stage that `text` resembles.
-fn nearest_stage<'a>(dockerfile: &'a Dockerfile, text: &str) -> Option<&'a str> {
-    let names = dockerfile.stages.iter().filter_map(|stage| stage.name.as_ref());
-    dockerfile::suggest(text, names.map(dockerfile::StageName::as_str))
 }

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use indexmap::IndexMap;
 
 use crate::dockerfile::{
-    ExpandError, Heredoc, Span, Word, expand_heredoc, expand_word, expand_words,
+    ExpandError, Heredoc, Instruction, Span, Word, expand_heredoc, expand_shown, expand_word,
+    expand_words,
 };
 use crate::image::{ImageConfig, Platform, RuntimeConfig};
 
-use super::{Environment, Error, StartingPoint, Work};
+use super::{
+    Copy, CopySource, Environment, Error, Origin, PlanOptions, StartingPoint, Unpack, Work,
+};
 use crate::build::assemble::HistoryItem;
 
 /// The search path of an image that sets none (BuildKit, `system.DefaultPathEnvUnix`).
@@ -33,13 +36,29 @@ pub(super) struct State {
     /// The history that this stage added.
     pub(super) history: Vec<HistoryItem>,
     /// The steps.
-    pub(super) steps: Vec<(Span, String, Work)>,
+    pub(super) steps: Vec<Planned>,
+    /// Whether what is walked now is a trigger of the base.
+    pub(super) is_in_trigger: bool,
     /// What the stage is built for.
     pub(super) platform: Platform,
     /// What it starts from.
     pub(super) base: StartingPoint,
     /// The escape character of the Dockerfile.
     pub(super) escape: char,
+}
+
+/// A step that has no number yet.
+#[derive(Debug, Clone)]
+pub(super) struct Planned {
+    pub(super) span: Span,
+    /// The instruction as it is shown.
+    pub(super) title: String,
+    pub(super) work: Work,
+    /// Whether it has a number in its stage: not what `FROM` itself does.
+    pub(super) is_counted: bool,
+    pub(super) is_trigger: bool,
+    /// What `TARGETPLATFORM` and its like say at this point.
+    pub(super) target: Option<Platform>,
 }
 
 impl State {
@@ -66,12 +85,21 @@ impl State {
     /// Returns the state of a stage that starts from the finished stage `below`, which is at
     /// `position` of the plan. Arguments are inherited; what `CMD` was set there is not its own.
     pub(super) fn from_stage(below: &Self, position: usize) -> Self {
+        let mut config = below.config.clone();
+        config.config.on_build.clear();
         Self {
             cmd_is_own: false,
             history: Vec::new(),
             steps: Vec::new(),
             base: StartingPoint::Stage(position),
-            ..below.clone()
+            config,
+            args: below.args.clone(),
+            variables: below.variables.clone(),
+            environment: below.environment.clone(),
+            config_places: below.config_places.clone(),
+            is_in_trigger: false,
+            platform: below.platform.clone(),
+            escape: below.escape,
         }
     }
 
@@ -94,6 +122,7 @@ impl State {
             cmd_is_own: false,
             history: Vec::new(),
             steps: Vec::new(),
+            is_in_trigger: false,
             platform,
             base,
             escape,
@@ -136,6 +165,17 @@ impl State {
             .map_err(|error| Error::refused(error.message, heredoc.body_span))
     }
 
+    /// Returns how an instruction is shown: its name in capitals, variables with their values.
+    pub(super) fn title(
+        &self,
+        instruction: &Instruction,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> String {
+        let (name, written) = (instruction.name(), &instruction.original);
+        let rest = written.get(name.len()..).unwrap_or_default();
+        format!("{name}{}", expand_shown(rest, self.escape, lookup))
+    }
+
     /// Sets a variable for expansion and `RUN`; the last set comes last.
     pub(super) fn set_env(&mut self, key: &str, value: &str) {
         self.variables.insert(key.to_owned(), value.to_owned());
@@ -171,9 +211,66 @@ impl State {
     }
 
     /// Adds a step and the history entry of its layer.
-    pub(super) fn step(&mut self, span: Span, shown: String, created_by: String, work: Work) {
+    pub(super) fn step(&mut self, span: Span, title: String, created_by: String, work: Work) {
         self.history.push(HistoryItem { created_by, makes_layer: true });
-        self.steps.push((span, shown, work));
+        let (is_trigger, target) = (self.is_in_trigger, self.target_platform());
+        self.steps.push(Planned { span, title, work, is_counted: true, is_trigger, target });
+    }
+
+    /// Adds what `FROM` of a named context does: take all of its files. The history has no entry for
+    /// it, as it has none for the layers of a base.
+    pub(super) fn take_all(&mut self, from: Origin, name: &str, span: Span) {
+        let work = Work::Copy(Copy {
+            instruction: "FROM",
+            from,
+            sources: vec![CopySource::Path("/".to_owned())],
+            destination: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            link: false,
+            parents: false,
+            exclude: Vec::new(),
+            unpack: Unpack::Never,
+        });
+        let title = format!("[context {name}] FROM {name}");
+        let (is_counted, is_trigger) = (false, false);
+        self.steps.push(Planned { span, title, work, is_counted, is_trigger, target: None });
+    }
+
+    /// Completes the configuration of the stage that becomes the image.
+    pub(super) fn finish(&mut self, options: &PlanOptions) {
+        let labels = options.labels.iter().cloned();
+        self.config.config.labels.extend(labels);
+        if options.platform_is_given {
+            // Whatever the base says: the image is for what was asked for (BuildKit,
+            // `finalizeResultImage`).
+            let Platform { os, architecture, os_version, variant, .. } = &options.platform;
+            let config = &mut self.config;
+            let is_same = config.os == *os && config.architecture == *architecture;
+            config.os.clone_from(os);
+            config.architecture.clone_from(architecture);
+            if variant.is_some() || !is_same {
+                config.variant.clone_from(variant);
+            }
+            if os_version.is_some() || !is_same {
+                config.os_version.clone_from(os_version);
+            }
+        }
+    }
+
+    /// Returns what the variables say that is compiled for.
+    fn target_platform(&self) -> Option<Platform> {
+        if let Some(text) = self.variables.get("TARGETPLATFORM") {
+            return text.parse().ok();
+        }
+        let word = |name: &str| self.variables.get(name).map(String::as_str);
+        let (os, architecture) = (word("TARGETOS"), word("TARGETARCH"));
+        if os.is_none() && architecture.is_none() {
+            return None;
+        }
+        let os = os.unwrap_or(&self.platform.os);
+        let architecture = architecture.unwrap_or(&self.platform.architecture);
+        Some(Platform::new(os, architecture, word("TARGETVARIANT")))
     }
 
     /// Returns the environment of `RUN`.

@@ -20,7 +20,7 @@ pub struct Step {
 }
 
 /// What a step does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
     /// `RUN`.
     Run(Run),

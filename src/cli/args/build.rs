@@ -41,23 +41,30 @@ pub(crate) struct BuildArgs {
     /// Set a build argument, from the environment if it has no value (repeatable)
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(crate) build_arg: Vec<String>,
+    /// Read build arguments from this file, a line each; --build-arg wins (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) build_arg_file: Vec<PathBuf>,
     /// Stop at this stage
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Build for this platform [default: this machine's]
+    /// Build for these platforms, separated by commas [default: this machine's]
     #[arg(
         long,
         value_name = "OS/ARCH[/VARIANT]",
+        value_delimiter = ',',
         env = "DOCKER_DEFAULT_PLATFORM",
         hide_env_values = true
     )]
-    pub(crate) platform: Option<String>,
+    pub(crate) platform: Vec<String>,
     /// Add a label to the image (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) label: Vec<String>,
     /// Run every step, though its result is in the cache
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Run every step of this stage, though its result is in the cache (repeatable)
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
     /// Ask the registry for base images always (--pull alone), if missing, or never
     #[arg(
         long,

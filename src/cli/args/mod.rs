@@ -77,10 +77,10 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// Build an image and push it to every tag given
     #[command(name = "build-push")]
-    BuildPush(BuildArgs),
+    BuildPush(Box<BuildArgs>),
     /// Push an image from the store to its registry
     Push(PushArgs),
     /// Pull an image into the store
@@ -133,7 +133,7 @@ impl Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Build an image from a Dockerfile
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// List images
     #[command(visible_alias = "list")]
     Ls(ImagesArgs),

@@ -72,5 +72,13 @@ pub fn expand_heredoc(
     Lexer::new('\\').quotes(Quotes::Ordinary).run(body, lookup).map(|lexed| lexed.text)
 }
 
+/// Expands a text for people: quotes, escapes and unset variables stay as they are written, and so
+/// does a text that cannot be expanded.
+#[must_use]
+pub fn expand_shown(text: &str, escape: char, lookup: &dyn Fn(&str) -> Option<String>) -> String {
+    let lexer = Lexer::new(escape).quotes(Quotes::Raw).raw_escapes().keep_unset();
+    lexer.run(text, lookup).map_or_else(|_| text.to_owned(), |lexed| lexed.text)
+}
+
 #[cfg(test)]
 mod tests;

@@ -16,12 +16,12 @@ use super::sources::Sources;
 pub(super) fn check(
     dockerfile: &Dockerfile,
     options: &PlanOptions,
-    outline: &Outline,
-    bases: &[Base],
+    outline: &Outline<'_>,
     sources: &Sources,
 ) -> Result<Checked, dockerfile::Error> {
-    let known = Known::of(sources, outline, bases);
-    dockerfile.check(&known.surroundings(options, &options.predefined(), sources))
+    let known = Known::of(sources, outline);
+    let predefined = options.predefined(dockerfile);
+    dockerfile.check(&known.surroundings(options, &predefined, sources))
 }
 
 /// What is known of the stages that are looked at.
@@ -34,21 +34,22 @@ pub(super) struct Known {
 
 impl Known {
     /// Returns what the stages of `outline` start from.
-    pub(super) fn of(sources: &Sources, outline: &Outline, bases: &[Base]) -> Self {
+    pub(super) fn of(sources: &Sources, outline: &Outline<'_>) -> Self {
         let mut known = Self::default();
-        known.add(sources, outline, bases);
+        known.add(sources, outline);
         known
     }
 
     /// Adds the stages of another target.
-    pub(super) fn add(&mut self, sources: &Sources, outline: &Outline, bases: &[Base]) {
-        for (&number, start) in outline.stages.iter().zip(&outline.starts) {
+    pub(super) fn add(&mut self, sources: &Sources, outline: &Outline<'_>) {
+        let bases = outline.bases();
+        for (number, start) in outline.stages() {
             self.stages.insert(number);
             if let StageBase::Image(image) = start {
-                self.bases.insert(number, facts(&bases[*image]));
+                self.bases.extend(bases.get(image).map(|base| (number, facts(base))));
             }
         }
-        for (image, base) in outline.images.iter().zip(bases) {
+        for (image, base) in outline.images().iter().zip(bases) {
             let (expected, actual) = (&image.platform, base.config.platform());
             let is_other = expected.os != actual.os || expected.architecture != actual.architecture;
             let other = OtherPlatform {

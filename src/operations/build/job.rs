@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::build::{Base, Bases, Context, ContextName, Engine, Image, Layer, NoCaches, Plan};
+use crate::build::{
+    Base, Bases, Context, ContextName, Engine, Image, Layer, NoCaches, Plan, context_key,
+};
 use crate::image::{Descriptor, Reference};
 use crate::operations::publish::{Parcel, publish_manifest};
 use crate::operations::pull::fetch_missing;
@@ -181,7 +183,8 @@ struct Contexts {
 impl Contexts {
     fn open(&self, name: &ContextName) -> Result<Context, Error> {
         let ContextName::Named(name) = name else { return Ok(self.main.clone()) };
-        let found = self.named.iter().rev().find(|(other, _)| other == name);
+        let is_it = |other: &str| context_key(other).is_ok_and(|key| key == *name);
+        let found = self.named.iter().rev().find(|(other, _)| is_it(other));
         let Some((_, location)) = found else {
             let message = format!("there is no build context `{name}`");
             return Err(Error::new(Kind::Internal, message));

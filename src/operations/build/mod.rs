@@ -2,6 +2,7 @@
 
 mod checks;
 mod contexts;
+mod emulators;
 mod job;
 mod location;
 mod online;
@@ -59,6 +60,10 @@ pub async fn build(
     };
     let sources = Arc::new(sources);
     let plan = plan::plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
+    if plan.targets.len() > 1 {
+        let message = "several platforms at once are not supported by this version of rpub";
+        return Err(Error::new(Kind::Settings, message).hint("build one platform at a time"));
+    }
     let plan = Arc::new(plan);
     let mut publishing = request.push.then(|| Publishing::start(session, &request.names, &plan));
     let job = Job {

@@ -1,12 +1,17 @@
 //! From sources to a plan: parse, select, resolve the bases, expand.
 
-use crate::build::{self, Outline, Plan, PlanOptions};
+use std::collections::BTreeMap;
+
+use crate::build::{self, Base, BaseImage, NamedContext, Outline, Plan, PlanOptions, context_key};
 use crate::dockerfile;
 use crate::image::Platform;
 use crate::operations::resolve::resolve_base;
-use crate::operations::{Error, Session};
+use crate::operations::session::blocking;
+use crate::operations::{Error, Kind, Session};
 
 use super::checks;
+use super::emulators::emulated;
+use super::location::ContextLocation;
 use super::request::BuildRequest;
 use super::sources::Sources;
 
@@ -18,34 +23,136 @@ pub(super) async fn plan(
 ) -> Result<Plan, PlanError> {
     checks::report_frontend(session, sources, &request.build_args);
     let dockerfile = dockerfile::parse(&sources.text)?;
-    let options = PlanOptions {
+    let options = options(request).await?;
+    let outlines = options.iter().map(|options| Outline::new(&dockerfile, options));
+    let mut outlines = outlines.collect::<Result<Vec<_>, _>>()?;
+    Resolver { session, request, sources, known: Vec::new() }.resolve(&mut outlines).await?;
+    let checked = match (options.first(), outlines.first()) {
+        (Some(options), Some(outline)) => {
+            Some(checks::check(&dockerfile, options, outline, sources)?)
+        }
+        _ => None,
+    };
+    if let Some(checked) = &checked {
+        checks::report(session, sources, checked);
+    }
+    let plans = outlines.into_iter().map(Plan::new).collect::<Result<Vec<_>, _>>()?;
+    if let Some(checked) = &checked {
+        checks::refuse(checked)?;
+    }
+    Ok(Plan::merge(plans))
+}
+
+/// Returns what was chosen for each platform that is built for.
+async fn options(request: &BuildRequest) -> Result<Vec<PlanOptions>, Error> {
+    let here = Platform::host();
+    let emulated = blocking(|| Ok::<_, Error>(emulated())).await?;
+    let mut platforms: Vec<Platform> = Vec::new();
+    for platform in &request.platforms {
+        if !platforms.contains(platform) {
+            platforms.push(platform.clone());
+        }
+    }
+    let platform_is_given = !platforms.is_empty();
+    if !platform_is_given {
+        platforms.push(here.clone());
+    }
+    let names_platform = platforms.len() > 1;
+    let contexts = named_contexts(request)?;
+    let options = platforms.into_iter().map(|platform| PlanOptions {
         build_args: request.build_args.clone(),
         target: request.target.clone(),
-        platform: request.platform.clone(),
-        build_platform: Platform::host(),
+        platform_is_given,
+        names_platform,
+        emulated: emulated.clone(),
+        contexts: contexts.clone(),
         labels: request.labels.clone(),
         network: request.network,
         hosts: request.hosts.clone(),
         allowed: request.allowed,
         no_cache: request.no_cache,
-    };
-    let outline = Outline::new(&dockerfile, &options)?;
-    let bases = outline.images.iter().map(|image| async move {
-        let base = resolve_base(session, image, request.pull).await;
+        no_cache_stages: request.no_cache_stages.clone(),
+        ..PlanOptions::new(platform, here.clone())
+    });
+    Ok(options.collect())
+}
+
+/// Returns what the named contexts hold, by their keys; the last of a name counts.
+fn named_contexts(request: &BuildRequest) -> Result<BTreeMap<String, NamedContext>, Error> {
+    let contexts = request.named_contexts.iter().map(|(name, location)| {
+        let key = context_key(name).map_err(|error| {
+            Error::new(Kind::Settings, format!("invalid context name `{name}`")).because(error)
+        })?;
+        let context = match location {
+            ContextLocation::Image(reference) => NamedContext::Image(reference.clone()),
+            ContextLocation::Layout { .. } => NamedContext::Layout,
+            ContextLocation::Scratch => NamedContext::Scratch,
+            ContextLocation::Directory(_)
+            | ContextLocation::Stdin
+            | ContextLocation::Http(_)
+            | ContextLocation::Git(_) => NamedContext::Files,
+        };
+        Ok((key, context))
+    });
+    contexts.collect()
+}
+
+/// Resolves the images that outlines need, each once.
+struct Resolver<'a> {
+    session: &'a Session,
+    request: &'a BuildRequest,
+    sources: &'a Sources,
+    known: Vec<(BaseImage, Base)>,
+}
+
+impl Resolver<'_> {
+    /// Resolves until nothing is missing: triggers of one image may need another.
+    async fn resolve(&mut self, outlines: &mut [Outline<'_>]) -> Result<(), PlanError> {
+        loop {
+            let mut wanted: Vec<&BaseImage> = Vec::new();
+            for image in outlines.iter().flat_map(Outline::missing) {
+                let is_wanted = wanted.iter().any(|other| other.is_same(image));
+                if !is_wanted && self.find(image).is_none() {
+                    wanted.push(image);
+                }
+            }
+            let is_complete = outlines.iter().all(|outline| outline.missing().is_empty());
+            if is_complete {
+                return Ok(());
+            }
+            let Some(outline) = outlines.first() else { return Ok(()) };
+            let resolved = wanted.iter().map(|image| self.base(image, outline));
+            let resolved = futures_util::future::try_join_all(resolved).await?;
+            let images: Vec<BaseImage> = wanted.into_iter().cloned().collect();
+            self.known.extend(images.into_iter().zip(resolved));
+            for outline in &mut *outlines {
+                let bases = outline.missing().iter().filter_map(|image| self.find(image).cloned());
+                outline.resolve(bases.collect())?;
+            }
+        }
+    }
+
+    fn find(&self, image: &BaseImage) -> Option<&Base> {
+        self.known.iter().find(|(known, _)| known.is_same(image)).map(|(_, base)| base)
+    }
+
+    async fn base(&self, image: &BaseImage, outline: &Outline<'_>) -> Result<Base, Error> {
+        let is_layout = image.context.as_ref().is_some_and(|key| {
+            outline.context(key).is_some_and(|context| *context == NamedContext::Layout)
+        });
+        if is_layout {
+            let message = "an OCI image layout as a build context is not supported by this version";
+            return Err(Error::new(Kind::User, message).at(self.sources.snippet(image.span)));
+        }
+        let base = resolve_base(self.session, image, self.request.pull).await;
         base.map_err(|error| {
-            let error = error.at(sources.snippet(image.span));
-            match &image.resembles {
+            let error = error.at(self.sources.snippet(image.span));
+            match outline.resembling(image) {
                 Some(stage) => error.hint(format!("did you mean the stage `{stage}`?")),
                 None => error,
             }
         })
-    });
-    let bases = futures_util::future::try_join_all(bases).await?;
-    let checked = checks::check(&dockerfile, &options, &outline, &bases, sources)?;
-    checks::report(session, sources, &checked);
-    let plan = Plan::new(&dockerfile, &options, &outline, bases)?;
-    checks::refuse(&checked)?;
-    Ok(plan)
+    }
 }
 
 /// What can go wrong before the first step.

@@ -25,12 +25,14 @@ pub struct BuildRequest {
     pub build_args: BTreeMap<String, String>,
     /// `--target`.
     pub target: Option<String>,
-    /// `--platform`.
-    pub platform: Platform,
+    /// `--platform`; empty for that of this machine, or whatever the base is for.
+    pub platforms: Vec<Platform>,
     /// `--label`.
     pub labels: Vec<(String, String)>,
     /// `--no-cache`.
     pub no_cache: bool,
+    /// `--no-cache-filter`: names of stages.
+    pub no_cache_stages: Vec<String>,
     /// `--pull`.
     pub pull: PullPolicy,
     /// `--network`.

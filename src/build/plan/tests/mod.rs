@@ -1,7 +1,11 @@
 //! What Dockerfiles become. The helpers are here, the tests by topic in the files below.
 
+mod contexts;
 mod copy;
 mod mounts;
+mod onbuild;
+mod platforms;
+mod refusals;
 mod run;
 
 use super::*;
@@ -31,11 +35,24 @@ fn base(image: &BaseImage, config: &RuntimeConfig) -> Base {
     }
 }
 
+/// Plans with bases that all have the same config.
 fn plan_with(text: &str, options: &PlanOptions, config: &RuntimeConfig) -> Result<Plan, Error> {
+    plan_from(text, options, |image| base(image, config))
+}
+
+/// Plans with the bases that `base` gives.
+fn plan_from(
+    text: &str,
+    options: &PlanOptions,
+    base: impl Fn(&BaseImage) -> Base,
+) -> Result<Plan, Error> {
     let dockerfile = dockerfile::parse(text).unwrap_or_else(|error| panic!("{error}"));
-    let outline = Outline::new(&dockerfile, options)?;
-    let bases = outline.images.iter().map(|image| base(image, config)).collect();
-    Plan::new(&dockerfile, options, &outline, bases)
+    let mut outline = Outline::new(&dockerfile, options)?;
+    while !outline.missing().is_empty() {
+        let bases = outline.missing().iter().map(&base).collect();
+        outline.resolve(bases)?;
+    }
+    Plan::new(outline)
 }
 
 fn plan(text: &str) -> Plan {
@@ -197,9 +214,11 @@ fn only_needed_stages_are_planned() {
 fn an_image_that_resembles_a_stage_is_noted() {
     let text = "FROM scratch AS build\nFROM scratch\nCOPY --from=buld /a /b\n";
     let dockerfile = dockerfile::parse(text).expect("valid");
-    let outline = Outline::new(&dockerfile, &options()).expect("valid");
-    assert_eq!(outline.images[0].reference.familiar(), "buld:latest");
-    assert_eq!(outline.images[0].resembles.as_deref(), Some("build"));
+    let options = options();
+    let outline = Outline::new(&dockerfile, &options).expect("valid");
+    let [image] = outline.images() else { panic!("one image") };
+    assert_eq!(image.reference.familiar(), "buld:latest");
+    assert_eq!(outline.resembling(image), Some("build"));
 }
 
 #[test]
@@ -210,47 +229,7 @@ fn a_stage_inherits_the_stage_it_starts_from() {
     assert!(runs(&plan)[1].env.list().contains(&"X=1".to_owned()));
     assert!(runs(&plan)[1].env.list().contains(&"Y=2".to_owned()));
     assert_eq!(history(&plan), ["RUN |1 X=1 /bin/sh -c two # buildkit"]);
-    assert_eq!(plan.stages[1].steps[0].name, "[b 2/2] RUN two");
-}
-
-#[test]
-fn refusals_point_at_the_place() {
-    for (text, message, place) in [
-        (
-            "FROM scratch\nONBUILD RUN x\n",
-            "`ONBUILD` is not supported by this version of rpub",
-            "2:1",
-        ),
-        (
-            "FROM scratch AS a\nCOPY --from=a x y\n",
-            "circular dependency detected on stage: a",
-            "2:6",
-        ),
-        (
-            "FROM scratch AS a\nCOPY --from=b x y\nFROM scratch AS b\nCOPY --from=a x y\n",
-            "the stage b comes later in the file; a stage can copy only from earlier ones",
-            "2:6",
-        ),
-        ("ARG X=\nFROM $X\n", "base name ($X) should not be blank", "2:6"),
-        ("FROM Upper/x:y:z\n", "", "1:6"),
-        ("FROM scratch\nEXPOSE x\n", "invalid containerPort: x", "2:8"),
-        ("FROM scratch\nSTOPSIGNAL NOPE\n", "invalid signal: NOPE", "2:12"),
-        ("FROM scratch\nENV A=\"${B:?is needed}\"\n", "B: is needed", "2:7"),
-    ] {
-        let (said, at) = refusal(text);
-        assert!(message.is_empty() || said == message, "{text}: {said}");
-        assert_eq!(at, place, "{text}: {said}");
-    }
-}
-
-#[test]
-fn an_unknown_target_names_the_stages() {
-    let mut options = options();
-    options.target = Some("nope".to_owned());
-    let error = plan_with("FROM a AS x\nFROM b AS y\n", &options, &RuntimeConfig::default());
-    let Err(Error::Refused { message, hint, .. }) = error else { panic!("accepted") };
-    assert_eq!(message, "target stage \"nope\" could not be found");
-    assert_eq!(hint.as_deref(), Some("the stages are `x`, `y`"));
+    assert_eq!(plan.stages[1].steps[0].name, "[b 1/1] RUN two");
 }
 
 #[test]

@@ -129,7 +129,8 @@ impl Transfer<'_> {
             exclude: exclude.collect::<Result<_, _>>()?,
             unpack: self.unpack,
         });
-        state.step(instruction.span, instruction.original.clone(), created_by, work);
+        let title = state.title(instruction, &|name| state.variable(name));
+        state.step(instruction.span, title, created_by, work);
         Ok(())
     }
 

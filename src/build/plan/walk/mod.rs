@@ -3,86 +3,100 @@
 mod config;
 mod copy;
 mod mounts;
+mod naming;
 mod run;
 
-use crate::dockerfile::{
-    ArgPair, Dockerfile, Instruction, InstructionKind, Span, Stage as DockerfileStage,
-};
-use crate::event::StepId;
+use std::collections::HashMap;
+
+use crate::dockerfile::{ArgPair, Instruction, InstructionKind, Onbuild, Span};
 
 use super::format::plain_list;
-use super::outline::{Outline, StageBase, platform_arg};
+use super::outline::{Needed, Outline, StageBase};
 use super::stage::State;
-use super::{Base, ContextName, Error, Origin, Plan, PlanOptions, Stage, Step};
+use super::{ContextName, Error, Origin, Plan, PlanOptions};
 use config::{cmd, entrypoint, env, expose, health, label, stop_signal, volume, workdir};
 
+/// The build arguments that are settings of the builder and never reach the environment of a step
+/// (BuildKit, `nonEnvArgs`).
+const SETTINGS: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
 /// Walks all needed stages.
-pub(super) fn plan(
-    dockerfile: &Dockerfile,
-    options: &PlanOptions,
-    outline: &Outline,
-    bases: Vec<Base>,
-) -> Result<Plan, Error> {
-    let mut walk = Walk { dockerfile, options, outline, bases: &bases, contexts: Vec::new() };
-    let mut states: Vec<State> = Vec::new();
-    for (position, (&number, &start)) in outline.stages.iter().zip(&outline.starts).enumerate() {
-        let mut state = walk.start(number, start, &states)?;
-        for instruction in &dockerfile.stages[number].instructions {
-            walk.instruction(&mut state, number, instruction)?;
-        }
-        if position + 1 == outline.stages.len() {
-            for (key, value) in &options.labels {
-                state.config.config.labels.insert(key.clone(), value.clone());
-            }
+pub(super) fn plan(outline: Outline<'_>) -> Result<Plan, Error> {
+    let options = outline.options;
+    let positions = outline.needed.keys().enumerate().map(|(at, number)| (*number, at));
+    let mut walk =
+        Walk { options, positions: positions.collect(), outline: &outline, contexts: Vec::new() };
+    let mut states: Vec<State> = Vec::with_capacity(outline.needed.len());
+    for (&number, needed) in &outline.needed {
+        let mut state = walk.start(number, needed, &states)?;
+        walk.stage(&mut state, number, needed)?;
+        if number == outline.target {
+            state.finish(options);
         }
         states.push(state);
     }
+    let target = walk.positions[&outline.target];
     let contexts = walk.contexts;
-    let stages = number_steps(dockerfile, outline, states, options.no_cache);
-    let targets = vec![stages.len() - 1];
-    Ok(Plan { stages, targets, bases, contexts })
+    let stages = naming::name_stages(&outline, states);
+    Ok(Plan { stages, targets: vec![target], bases: outline.bases, contexts })
 }
 
 struct Walk<'a> {
-    dockerfile: &'a Dockerfile,
     options: &'a PlanOptions,
-    outline: &'a Outline,
-    bases: &'a [Base],
+    outline: &'a Outline<'a>,
+    /// Where the stages of the file stand among the needed ones, by their numbers.
+    positions: HashMap<usize, usize>,
     contexts: Vec<ContextName>,
 }
 
 impl Walk<'_> {
-    fn start(&self, number: usize, start: StageBase, states: &[State]) -> Result<State, Error> {
-        let escape = self.dockerfile.escape;
-        let stage = &self.dockerfile.stages[number];
-        match start {
-            StageBase::Scratch => {
-                let platform =
-                    self.outline.stage_platform(self.dockerfile, self.options, number)?;
-                Ok(State::scratch(&platform, escape))
+    fn start(&mut self, number: usize, needed: &Needed, states: &[State]) -> Result<State, Error> {
+        let escape = self.outline.dockerfile.escape;
+        let stage = &self.outline.dockerfile.stages[number];
+        match needed.start {
+            // As in BuildKit, `--platform` of `FROM scratch` has no effect.
+            StageBase::Scratch => Ok(State::scratch(&self.options.platform, escape)),
+            StageBase::Context(context) => {
+                let platform = self.outline.stage_platform(number)?;
+                let mut state = State::scratch(&platform, escape);
+                let name = self.outline.contexts[context].clone();
+                let from = Origin::Context(self.context(&ContextName::Named(name.clone())));
+                state.take_all(from, &name, stage.base.span);
+                Ok(state)
             }
             StageBase::Stage(below) => {
-                let position = self.position(below, stage)?;
+                let position = self.position(below, stage.span)?;
                 Ok(State::from_stage(&states[position], position))
             }
             StageBase::Image(image) => {
-                let config = &self.bases[image].config;
-                if let Some(trigger) = config.config.on_build.first() {
-                    let what = format!("the base image's trigger `ONBUILD {trigger}`");
-                    return Err(Error::not_yet(&what, stage.base.span));
-                }
-                Ok(State::from_image(config, image, escape))
+                let base = self.outline.bases.get(image).ok_or_else(|| {
+                    Error::refused("the base image was not resolved", stage.base.span)
+                })?;
+                Ok(State::from_image(&base.config, image, escape))
             }
         }
     }
 
+    /// Walks what the base of a stage wants to be done first, and then its own instructions.
+    fn stage(&mut self, state: &mut State, number: usize, needed: &Needed) -> Result<(), Error> {
+        let stage = &self.outline.dockerfile.stages[number];
+        state.is_in_trigger = true;
+        for trigger in &needed.triggers {
+            self.instruction(state, number, &trigger.instruction)
+                .map_err(|error| trigger.explain(error, stage))?;
+        }
+        state.is_in_trigger = false;
+        if needed.is_replaced {
+            return Ok(());
+        }
+        let mut instructions = stage.instructions.iter();
+        instructions.try_for_each(|instruction| self.instruction(state, number, instruction))
+    }
+
     /// Returns where the stage with this number of the file stands among the needed ones.
-    fn position(&self, number: usize, stage: &DockerfileStage) -> Result<usize, Error> {
-        self.outline
-            .stages
-            .iter()
-            .position(|other| *other == number)
-            .ok_or_else(|| Error::refused(format!("stage {number} was not selected"), stage.span))
+    fn position(&self, number: usize, span: Span) -> Result<usize, Error> {
+        let position = self.positions.get(&number).copied();
+        position.ok_or_else(|| Error::refused(format!("stage {number} was not selected"), span))
     }
 
     fn instruction(
@@ -115,8 +129,10 @@ impl Walk<'_> {
                 state.note(format!("MAINTAINER {}", word.text));
                 Ok(())
             }
-            InstructionKind::Onbuild(_) => {
-                Err(Error::not_yet("`ONBUILD`", instruction.keyword_span))
+            InstructionKind::Onbuild(Onbuild { trigger, .. }) => {
+                // As in BuildKit, without an entry in the history.
+                state.config.config.on_build.push(trigger.clone());
+                Ok(())
             }
             InstructionKind::Run(run) => self.run(state, number, instruction, run),
             InstructionKind::Shell(shell) => {
@@ -145,82 +161,41 @@ impl Walk<'_> {
     }
 
     /// Returns where the files are that `--from` means in stage `number`; `None` for `scratch`.
-    fn origin(&self, number: usize, text: &str, span: Span) -> Result<Option<Origin>, Error> {
+    fn origin(&mut self, number: usize, text: &str, span: Span) -> Result<Option<Origin>, Error> {
         let found = self.outline.source(number, text).ok_or_else(|| {
             Error::refused(format!("`{text}` was not looked up before planning"), span)
         })?;
         Ok(match found {
             StageBase::Scratch => None,
             StageBase::Image(image) => Some(Origin::Image(image)),
-            StageBase::Stage(other) => {
-                let stage = &self.dockerfile.stages[number];
-                Some(Origin::Stage(self.position(other, stage)?))
+            StageBase::Stage(other) => Some(Origin::Stage(self.position(other, span)?)),
+            StageBase::Context(context) => {
+                let name = self.outline.contexts[context].clone();
+                Some(Origin::Context(self.context(&ContextName::Named(name))))
             }
         })
     }
 
     /// `ARG`: pairs are evaluated one after another, each seeing the ones before.
     fn arg(&self, state: &mut State, pairs: &[ArgPair]) -> Result<(), Error> {
-        let mut shown = Vec::new();
+        let mut shown = String::from("ARG");
         for pair in pairs {
             let name = pair.name.text.as_str();
-            let given = self.options.build_args.get(name).cloned();
-            let default = pair.default.as_ref().map(|word| state.expand(word)).transpose()?;
-            let own = given.or(default);
-            let inherited = || {
-                let global = self.outline.global_args.get(name).cloned();
-                global.or_else(|| platform_arg(name, self.options))
+            let value = match (self.options.build_args.get(name), &pair.default) {
+                (Some(value), _) => Some(value.clone()),
+                (None, Some(word)) => Some(state.expand(word)?),
+                (None, None) => self.outline.globals.get(name).cloned(),
             };
-            let value = own.clone().or_else(inherited);
+            shown.extend([" ", name]);
             if let Some(value) = &value {
-                state.set_env(name, value);
+                shown.extend(["=", value]);
+                if !SETTINGS.contains(&name) {
+                    state.set_env(name, value);
+                }
             }
             state.args.insert(name.to_owned(), value);
-            shown.push(match own {
-                Some(value) => format!("{name}={value}"),
-                None => name.to_owned(),
-            });
         }
-        state.note(format!("ARG {}", shown.join(" ")));
+        state.note(shown);
         Ok(())
     }
-}
-
-/// Gives steps their numbers and names: `[build 2/5] RUN make`, where `FROM` is the first of each
-/// stage, and the stage's name is left out when there is only one.
-fn number_steps(
-    dockerfile: &Dockerfile,
-    outline: &Outline,
-    states: Vec<State>,
-    no_cache: bool,
-) -> Vec<Stage> {
-    let is_alone = dockerfile.stages.len() == 1;
-    let mut next = 0;
-    let mut stages = Vec::new();
-    for (state, &number) in states.into_iter().zip(&outline.stages) {
-        let stage = &dockerfile.stages[number];
-        let name = match &stage.name {
-            Some(name) => name.to_string(),
-            None => format!("stage-{number}"),
-        };
-        let prefix =
-            if is_alone && stage.name.is_none() { String::new() } else { format!("{name} ") };
-        let total = state.steps.len() + 1;
-        let steps = state.steps.into_iter().enumerate().map(|(index, (span, shown, work))| {
-            next += 1;
-            let name = format!("[{prefix}{}/{total}] {shown}", index + 2);
-            Step { id: StepId(next), name, span, work }
-        });
-        let steps = steps.collect();
-        stages.push(Stage {
-            name,
-            base: state.base,
-            steps,
-            config: state.config,
-            history: state.history,
-            platform: state.platform,
-            uses_cache: !no_cache,
-        });
-    }
-    stages
 }

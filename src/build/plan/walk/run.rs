@@ -1,8 +1,9 @@
 //! `RUN`.
 
 use crate::build::plan::stage::State;
-use crate::build::plan::{Error, Network, Run, Script, Security, Work};
+use crate::build::plan::{Error, Network, Run, RunMount, Script, Security, Work};
 use crate::dockerfile::{Instruction, Run as RunInstruction, RunNetwork, RunScript, RunSecurity};
+use crate::image::Platform;
 
 use super::Walk;
 
@@ -46,18 +47,21 @@ impl Walk<'_> {
             hostname: hostname.map_or(HOSTNAME, String::as_str).to_owned(),
             hosts: self.options.hosts.clone(),
         });
-        state.step(instruction.span, instruction.original.clone(), created_by, work);
+        let title = title(state, instruction, run, &work);
+        state.step(instruction.span, title, created_by, work);
         Ok(())
     }
 
+    /// Refuses a step that this machine cannot execute.
     fn check_platform(&self, state: &State, instruction: &Instruction) -> Result<(), Error> {
-        if state.platform.architecture == self.options.build_platform.architecture {
+        let (wanted, here) = (&state.platform, &self.options.build_platform);
+        if executes(here, &self.options.emulated, wanted) {
             return Ok(());
         }
-        let (wanted, here) = (&state.platform, &self.options.build_platform);
         let message = format!("a `RUN` for {wanted} cannot run on this {here} machine");
-        let hint = "build it on a machine of that platform, or start the stage with \
-                    `FROM --platform=$BUILDPLATFORM`";
+        let hint = "install emulators (Debian, Ubuntu: `apt install qemu-user-static \
+                    binfmt-support`), or start the stage with `FROM --platform=$BUILDPLATFORM` and \
+                    compile for $TARGETPLATFORM there";
         Err(Error::refused(message, instruction.keyword_span).with_hint(hint))
     }
 
@@ -83,11 +87,47 @@ impl Walk<'_> {
     }
 }
 
+/// Returns whether a machine executes programs of a platform: its own, those that its CPU knows as
+/// well, those of the emulators.
+fn executes(here: &Platform, emulated: &[Platform], wanted: &Platform) -> bool {
+    let is_own = here.os == wanted.os
+        && matches!(
+            (here.architecture.as_str(), wanted.architecture.as_str()),
+            ("amd64", "386") | ("arm64", "arm")
+        );
+    let same =
+        |other: &Platform| other.os == wanted.os && other.architecture == wanted.architecture;
+    is_own || same(here) || emulated.iter().any(same)
+}
+
 /// Returns the refusal of what only `--allow` permits, in BuildKit's words.
 fn not_allowed(instruction: &Instruction, flag: &str, entitlement: &str) -> Error {
     let span = instruction.flag(flag).map_or(instruction.keyword_span, |flag| flag.span);
     Error::refused(format!("{entitlement} is not allowed"), span)
         .with_hint(format!("pass `--allow {entitlement}` if you trust this Dockerfile with it"))
+}
+
+/// Returns how the step is shown: variables with their values, secrets as `****`, of a here-document
+/// the first line.
+fn title(state: &State, instruction: &Instruction, run: &RunInstruction, work: &Work) -> String {
+    let mounts = match work {
+        Work::Run(Run { mounts, .. }) => mounts.as_slice(),
+        Work::Copy(_) | Work::Directory(_) => &[],
+    };
+    let is_secret = |name: &str| {
+        let is_it = |mount: &RunMount| matches!(mount, RunMount::Secret { env: Some(env), .. } if env == name);
+        mounts.iter().any(is_it)
+    };
+    let lookup =
+        |name: &str| if is_secret(name) { Some("****".to_owned()) } else { state.variable(name) };
+    let mut title = state.title(instruction, &lookup);
+    if let [heredoc] = run.heredocs.as_slice() {
+        let mut lines = heredoc.content.trim().lines();
+        let first = lines.next().unwrap_or_default();
+        let more = if lines.next().is_some() { "..." } else { "" };
+        title.extend([" (", first, more, ")"]);
+    }
+    title
 }
 
 /// Returns the program with its arguments, and the here-document that is a file of its own.
