@@ -174,6 +174,12 @@ impl From<build::Error> for Error {
             build::Error::Cached { digest, source } => {
                 not_fetched(format!("failed to get layer {digest}, which a cache names"), source)
             }
+            build::Error::Remote { source } => match source.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(source) => {
+                    Self::new(Kind::Network, "failed to get what the step adds").because(source)
+                }
+            },
             error => Self::of(kind_within(&error), error),
         }
     }

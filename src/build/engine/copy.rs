@@ -21,6 +21,7 @@ use crate::build::cache;
 use crate::build::layer::Layer;
 use crate::build::owner;
 use crate::build::plan::{Copy, CopySource, Origin, Remote, Stage, Step, Unpack};
+use crate::dockerfile::{GitReference, GitTimes};
 
 impl Build<'_> {
     pub(super) fn copy(
@@ -208,7 +209,12 @@ fn definition(copy: &Copy) -> Value {
         CopySource::Path(path) => json!(path),
         CopySource::Inline { name, .. } => json!({ "inline": name }),
         CopySource::Remote(Remote::Http { .. }) => json!({ "remote": "file" }),
-        CopySource::Remote(Remote::Git { .. }) => json!({ "remote": "repository" }),
+        // The content does not tell what times its files have.
+        CopySource::Remote(Remote::Git { url, .. }) => {
+            let reference = GitReference::parse_known(url).ok().flatten();
+            let times = reference.map(|reference| reference.times).unwrap_or_default();
+            json!({ "remote": "repository", "commit_times": times == GitTimes::Commit })
+        }
     };
     json!({
         "copy": copy.instruction,

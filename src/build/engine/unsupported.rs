@@ -1,7 +1,7 @@
 //! Parts of plans that the engine does not carry out yet.
 
 use crate::build::Error;
-use crate::build::plan::{Copy, CopySource, Plan, Remote, Run, RunMount, Security, Work};
+use crate::build::plan::{Copy, CopySource, Plan, Run, RunMount, Security, Work};
 
 /// Refuses a plan that asks for what the engine does not do, before anything is done.
 pub(super) fn check(plan: &Plan) -> Result<(), Error> {
@@ -40,10 +40,8 @@ fn in_run(run: &Run) -> Option<&'static str> {
 
 fn in_copy(copy: &Copy) -> Option<&'static str> {
     let source = copy.sources.iter().find_map(|source| match source {
-        CopySource::Path(_) => None,
+        CopySource::Path(_) | CopySource::Remote(_) => None,
         CopySource::Inline { .. } => Some("a here-document as a source of `COPY` or `ADD`"),
-        CopySource::Remote(Remote::Http { .. }) => Some("`ADD` of a URL"),
-        CopySource::Remote(Remote::Git { .. }) => Some("`ADD` of a git repository"),
     });
     if source.is_some() {
         return source;

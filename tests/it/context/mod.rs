@@ -7,13 +7,16 @@ mod craft;
 mod guard;
 mod http;
 mod image;
+mod layer;
 mod process;
 mod registry;
+mod repository;
 mod serve;
 mod store;
 mod tls;
 mod token;
 mod user;
+mod web;
 mod world;
 
 use std::collections::BTreeMap;
@@ -29,10 +32,13 @@ pub(crate) use command::{Output, Running, TestCommand};
 pub(crate) use craft::{CraftedLayer, push_crafted};
 pub(crate) use guard::{has_tools, skip, variable};
 pub(crate) use image::{Unpacked, verify_image};
+pub(crate) use layer::{LayerFile, files_of};
 pub(crate) use registry::{Auth, PASSWORD, Registry, USERNAME, digest_of};
+pub(crate) use repository::Repository;
 pub(crate) use serve::Serve;
 pub(crate) use store::verify_store;
 pub(crate) use user::{Role, User};
+pub(crate) use web::{Page, WebServer, git_daemon};
 pub(crate) use world::World;
 
 /// A fresh world for one test. Everything in it is removed when it is dropped.

@@ -1,0 +1,213 @@
+//! Build contexts of every kind.
+
+use std::collections::BTreeMap;
+
+use crate::context::{
+    LayerFile, Page, Repository, Role, TestCommand, TestContext, WebServer, files_of, git_daemon,
+    has_tools,
+};
+
+const COPY_ALL: &str = "FROM scratch\nCOPY . /all/\n";
+
+/// A user's world and a web server.
+struct Place {
+    context: TestContext,
+    web: WebServer,
+}
+
+impl Place {
+    fn new() -> Option<Self> {
+        let context = TestContext::for_role(Role::Unprivileged)?;
+        has_tools(&["git"]).then(|| Self { context, web: WebServer::start() })
+    }
+
+    fn build(&self, context: &str) -> TestCommand {
+        self.context.rpub(["build", "-q", context])
+    }
+
+    /// Builds and returns the image's files.
+    fn files(&self, command: TestCommand) -> BTreeMap<String, LayerFile> {
+        let output = command.success();
+        files_of(&self.context.store(), output.line())
+    }
+
+    fn names(&self, command: TestCommand) -> Vec<String> {
+        self.files(command).into_keys().collect()
+    }
+}
+
+/// Makes a tar of files, compressed by `compress`.
+fn tar_of(files: &[(&str, &str)], compress: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o640);
+        header.set_mtime(1_000_000);
+        builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    compress(&builder.into_inner().unwrap())
+}
+
+fn gzip(tar: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(tar).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(tar: &[u8]) -> Vec<u8> {
+    zstd::encode_all(tar, 1).unwrap()
+}
+
+fn bzip2(tar: &[u8]) -> Vec<u8> {
+    use std::io::Read as _;
+    let mut out = Vec::new();
+    let mut encoder = bzip2::read::BzEncoder::new(tar, bzip2::Compression::fast());
+    encoder.read_to_end(&mut out).unwrap();
+    out
+}
+
+const CONTENT: [(&str, &str); 4] =
+    [("Dockerfile", COPY_ALL), (".dockerignore", "ignored"), ("ignored", "1"), ("d/kept", "2")];
+
+#[test]
+fn standard_input_is_a_tar_or_a_dockerfile() {
+    let Some(place) = Place::new() else { return };
+    let all = ["all/.dockerignore", "all/Dockerfile", "all/d/kept", "all/ignored"];
+    for compress in [<[u8]>::to_vec, gzip, zstd, bzip2] as [fn(&[u8]) -> Vec<u8>; 4] {
+        let files = place.files(place.build("-").input(tar_of(&CONTENT, compress)));
+        // The ignore file of a context from elsewhere does not count.
+        assert_eq!(files.keys().collect::<Vec<_>>(), all);
+        let kept = &files["all/d/kept"];
+        assert_eq!((kept.content.as_str(), kept.mode, kept.mtime), ("2", 0o640, 1_000_000));
+    }
+    let other = [("sub/other", "FROM scratch\nCOPY d /x/\n"), ("d/kept", "2")];
+    let other = place.build("-").args(["-f", "sub/other"]).input(tar_of(&other, gzip));
+    assert_eq!(place.names(other), ["x/kept"]);
+    place.build("-").input("FROM scratch\nENV a=b\n").success();
+    let nothing_there = place.build("-").input("FROM scratch\nCOPY a /\n").code(1);
+    nothing_there.expect_error("\"a\": not found");
+    let left: Vec<_> = fs_err::read_dir(place.context.store().join("tmp")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn standard_input_must_be_one_thing() {
+    let Some(place) = Place::new() else { return };
+    place.build("-").code(1).expect_error("standard input is empty");
+    let both = place.build("-").args(["-f", "-"]).input("FROM scratch\n").code(2);
+    both.expect_error("can't use stdin for both build context and dockerfile");
+    place.context.write("Dockerfile", "FROM scratch\n");
+    let ambiguous = place.build("-").args(["-f", "Dockerfile"]).input("FROM scratch\n").code(1);
+    ambiguous.expect_error("ambiguous Dockerfile source");
+    let cut = tar_of(&CONTENT, gzip);
+    let cut = place.build("-").input(&cut[..cut.len() / 2]).code(1);
+    cut.expect_error("failed to unpack `standard input`");
+    let outside = tar_of(&[("Dockerfile", COPY_ALL)], |tar| {
+        let mut tar = tar.to_vec();
+        let name = b"../../escape";
+        tar[..name.len()].copy_from_slice(name);
+        tar[148..156].fill(b' ');
+        let sum: u32 = tar[..512].iter().map(|byte| u32::from(*byte)).sum();
+        tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        tar
+    });
+    place.build("-").input(outside).code(1).expect_error("its name contains `..`");
+    assert!(!place.context.store().join("escape").exists());
+}
+
+#[test]
+fn a_dockerfile_may_be_outside_the_context_or_a_link() {
+    let Some(place) = Place::new() else { return };
+    let context = &place.context;
+    context.write("ctx/.dockerignore", "b\nDockerfile\n.dockerignore\n");
+    context.write("ctx/a", "1");
+    context.write("ctx/b", "2");
+    context.write("elsewhere/one.dockerfile", COPY_ALL);
+    std::os::unix::fs::symlink("../elsewhere/one.dockerfile", context.path("ctx/Dockerfile"))
+        .unwrap();
+    // Read, though the ignore file leaves it out of the context.
+    assert_eq!(place.names(place.build("ctx")), ["all/a"]);
+    let outside = place.build("ctx").args(["-f", "elsewhere/one.dockerfile"]);
+    assert_eq!(place.names(outside), ["all/a"]);
+    context.write("elsewhere/one.dockerfile.dockerignore", "a\nDockerfile\n.dockerignore\n");
+    let own = place.build("ctx").args(["-f", "elsewhere/one.dockerfile"]);
+    assert_eq!(place.names(own), ["all/b"]);
+    let stdin = place.build("ctx").args(["-f", "-"]).input(COPY_ALL);
+    assert_eq!(place.names(stdin), ["all/a"]);
+    context.write("lower/dockerfile", COPY_ALL);
+    assert_eq!(place.names(place.build("lower")), ["all/dockerfile"]);
+    place.build("absent").code(1).expect_error("the build context `absent` is not a directory");
+}
+
+#[test]
+fn a_url_is_a_tar_or_a_dockerfile() {
+    let Some(place) = Place::new() else { return };
+    let page = |body| Page { body, etag: Some("\"one\""), ..Page::default() };
+    let tar = place.web.put("/ctx.tar.gz", page(tar_of(&CONTENT, gzip)));
+    let all = ["all/.dockerignore", "all/Dockerfile", "all/d/kept", "all/ignored"];
+    assert_eq!(place.names(place.build(&tar)), all);
+    assert_eq!(place.names(place.build(&tar)), all);
+    let statuses: Vec<u16> = place.web.asked().iter().map(|asked| asked.status).collect();
+    assert_eq!(statuses, [200, 304], "the second build transfers nothing");
+    let single = place.web.put("/one", page(COPY_ALL.into()));
+    assert_eq!(place.names(place.build(&single)), ["all/context"]);
+    place.context.write("ctx/a", "1");
+    let by_url = place.build("ctx").args(["-f", &single]);
+    assert_eq!(place.names(by_url), ["all/a"]);
+    let missing = place.build(&place.web.url("/missing")).code(3);
+    missing.expect_error("404 Not Found");
+    let no_dockerfile = place.web.put("/bare.tar", page(tar_of(&[("a", "1")], <[u8]>::to_vec)));
+    place.build(&no_dockerfile).code(1).expect_error("no Dockerfile in the build context");
+}
+
+#[test]
+fn a_dockerfile_of_a_tar_must_lie_in_it() {
+    let Some(place) = Place::new() else { return };
+    let secret = place.context.write("secret", "FROM scratch\nENV secret=1\n");
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    builder.append_link(&mut header, "Dockerfile", &secret).unwrap();
+    let tar = builder.into_inner().unwrap();
+    place.build("-").input(tar).code(1).expect_error("it leads out of it");
+}
+
+#[test]
+fn a_git_repository_is_a_context() {
+    let Some(place) = Place::new() else { return };
+    let repository = Repository::new(&place.context, "app");
+    repository.write("Dockerfile", COPY_ALL).write(".dockerignore", "run").write("run", "1");
+    repository.write("sub/Dockerfile", "FROM scratch\nCOPY . /s/\n").write("sub/x", "2");
+    let first = repository.commit("one");
+    repository.git(&["tag", "--annotate", "--message", "v1", "v1"]);
+    repository.write("new", "3").commit("two");
+    let daemon = git_daemon(place.context.path("git"));
+    let url = |rest: &str| format!("git://{daemon}/app.git{rest}");
+    let old = ["all/.dockerignore", "all/Dockerfile", "all/run", "all/sub/Dockerfile", "all/sub/x"];
+    let new = [
+        "all/.dockerignore",
+        "all/Dockerfile",
+        "all/new",
+        "all/run",
+        "all/sub/Dockerfile",
+        "all/sub/x",
+    ];
+    let names = |rest: &str| place.names(place.build(&url(rest)));
+    assert_eq!(names(""), new);
+    assert_eq!(names("#v1"), old);
+    assert_eq!(names("?tag=v1"), old);
+    assert_eq!(names(&format!("#{first}")), old);
+    assert_eq!(names("#main:sub"), ["s/Dockerfile", "s/x"]);
+    assert_eq!(names("?branch=main&subdir=sub"), ["s/Dockerfile", "s/x"]);
+    assert!(names("?keep-git-dir=1").iter().any(|name| name == "all/.git/HEAD"));
+    let by_arg = place.build(&url("")).args(["--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"]);
+    assert!(place.names(by_arg).iter().any(|name| name == "all/.git/HEAD"));
+    let other = place.build(&url("#v1")).args(["-f", "sub/Dockerfile"]);
+    assert_eq!(place.names(other).len(), 5);
+    place.build(&url("#nope")).code(3).expect_error("does not contain ref nope");
+    place.build(&url("#main:nope")).code(3).expect_error("`nope` is no directory");
+    place.build(&url("#main:../x")).code(3).expect_error("it leads outside");
+}
