@@ -1,15 +1,14 @@
 //! Parts of plans that the engine does not carry out yet.
 
 use crate::build::Error;
-use crate::build::plan::{Copy, CopySource, Plan, Run, RunMount, Security, Work};
+use crate::build::plan::{Plan, Run, RunMount, Security, Work};
 
 /// Refuses a plan that asks for what the engine does not do, before anything is done.
 pub(super) fn check(plan: &Plan) -> Result<(), Error> {
     for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
         let what = match &step.work {
             Work::Run(run) => in_run(run),
-            Work::Copy(copy) => in_copy(copy),
-            Work::Directory(_) => None,
+            Work::Copy(_) | Work::Directory(_) => None,
         };
         if let Some(what) = what {
             return Err(Error::not_yet(what, step.span));
@@ -36,18 +35,4 @@ fn in_run(run: &Run) -> Option<&'static str> {
         return Some("`RUN --security=insecure`");
     }
     if run.hosts.is_empty() { None } else { Some("`--add-host`") }
-}
-
-fn in_copy(copy: &Copy) -> Option<&'static str> {
-    let source = copy.sources.iter().find_map(|source| match source {
-        CopySource::Path(_) | CopySource::Remote(_) => None,
-        CopySource::Inline { .. } => Some("a here-document as a source of `COPY` or `ADD`"),
-    });
-    if source.is_some() {
-        return source;
-    }
-    if copy.parents {
-        return Some("`COPY --parents`");
-    }
-    if copy.exclude.is_empty() { None } else { Some("`COPY --exclude`") }
 }
