@@ -9,6 +9,7 @@ mod cli;
 mod concurrent;
 mod context;
 mod contexts;
+mod copy;
 mod corpus;
 mod harness;
 mod images;

@@ -39,7 +39,9 @@ impl Build<'_> {
 /// with their metadata, and the missing ones, owned by the user. Nothing when none is missing.
 fn missing_directories(directory: &Directory, view: &View) -> Result<Vec<Entry>, Error> {
     let refused = |message| Error::Refused { message, span: None, hint: None };
-    let (uid, gid) = owner::ids(&directory.user, view).map_err(refused)?;
+    // A user that the image does not know is root here, and an error where a command shall run
+    // (BuildKit, `dispatchWorkdir` and `readUser`).
+    let (uid, gid) = owner::ids(&directory.user, view).unwrap_or_default();
     let target = view.resolve(Path::new(&directory.path), true)?;
     let mut entries = Vec::new();
     let mut is_missing = false;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tar::EntryType;
 
-use crate::layer::{Entry, EntryKind, LayerTar, decompress};
+use crate::layer::{Entry, EntryKind, Error, LayerTar, decompress};
 
 use super::destination::{PARENT_MODE, Plan};
 use super::files::is_kept;
@@ -77,9 +77,16 @@ impl Archive {
             }
             write_parents(plan, &entry.path, tar)?;
             let is_file = matches!(entry.kind, EntryKind::File { .. });
-            tar.append(&entry, is_file.then_some(&mut member as &mut dyn Read))?;
+            let content = is_file.then_some(&mut member as &mut dyn Read);
+            tar.append(&entry, content).map_err(|error| match error {
+                Error::ShortContent { .. } => failed(io::ErrorKind::UnexpectedEof.into()),
+                Error::File { source, .. } => failed(source),
+                error => error.into(),
+            })?;
             plan.wrote(&entry);
         }
+        // Only at its end does a compressed file say whether it was damaged.
+        io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(failed)?;
         Ok(())
     }
 }
