@@ -70,6 +70,8 @@ never\t'Never ask'"
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l network -d 'Give RUN steps this network: default (the host\'s), host or none' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l add-host -d 'Add a line to /etc/hosts of RUN steps; host-gateway means this machine (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l allow -d 'Let the Dockerfile use network.host or security.insecure (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -s o -l output -d 'Write the result as well or instead: a directory, - for a tar on standard output, or type=local|tar|oci|docker|image|registry[,dest=PATH][,KEY=VALUE...] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l annotation -d 'Add an annotation; TYPE is manifest, index, manifest-descriptor or index-descriptor' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l iidfile -d 'Write the image id to this file' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -82,6 +84,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l insecure-registry -d
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l no-cache -d 'Run every step, though its result is in the cache'
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l load -d 'Keep the image in the store though there are other outputs'
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l squash -d 'Make one layer of all that the steps made'
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l reproducible -d 'Make the same image of the same input, on any machine at any time'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l push -d 'Push as well, as build-push does'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s h -l help -d 'Print help'
@@ -100,6 +105,8 @@ never\t'Never ask'"
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l network -d 'Give RUN steps this network: default (the host\'s), host or none' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l add-host -d 'Add a line to /etc/hosts of RUN steps; host-gateway means this machine (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l allow -d 'Let the Dockerfile use network.host or security.insecure (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s o -l output -d 'Write the result as well or instead: a directory, - for a tar on standard output, or type=local|tar|oci|docker|image|registry[,dest=PATH][,KEY=VALUE...] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l annotation -d 'Add an annotation; TYPE is manifest, index, manifest-descriptor or index-descriptor' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l iidfile -d 'Write the image id to this file' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -112,6 +119,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l insecure-regist
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l no-cache -d 'Run every step, though its result is in the cache'
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l load -d 'Keep the image in the store though there are other outputs'
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l squash -d 'Make one layer of all that the steps made'
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l reproducible -d 'Make the same image of the same input, on any machine at any time'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l push -d 'Push as well, as build-push does'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s h -l help -d 'Print help'
@@ -192,6 +202,8 @@ never\t'Never ask'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l network -d 'Give RUN steps this network: default (the host\'s), host or none' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l add-host -d 'Add a line to /etc/hosts of RUN steps; host-gateway means this machine (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l allow -d 'Let the Dockerfile use network.host or security.insecure (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s o -l output -d 'Write the result as well or instead: a directory, - for a tar on standard output, or type=local|tar|oci|docker|image|registry[,dest=PATH][,KEY=VALUE...] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l annotation -d 'Add an annotation; TYPE is manifest, index, manifest-descriptor or index-descriptor' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l iidfile -d 'Write the image id to this file' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -204,6 +216,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l no-cache -d 'Run every step, though its result is in the cache'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l load -d 'Keep the image in the store though there are other outputs'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l squash -d 'Make one layer of all that the steps made'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l reproducible -d 'Make the same image of the same input, on any machine at any time'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l push -d 'Push as well, as build-push does'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help'

@@ -28,6 +28,7 @@
 //! | [`credentials`] | find, store and erase registry secrets |
 //! | [`layer`] | directory tree to tar and back, compression, path indexes, `COPY` |
 //! | [`store`] | content-addressed store on disk: an OCI image layout and what goes beside it |
+//! | [`archive`] | images as files that other tools read: OCI layouts and docker archives |
 //! | [`sandbox`] | the worker and the executor |
 //! | [`registry`] | the distribution protocol's client side |
 //! | [`remote`] | files by http(s) and git, kept for the next time |
@@ -65,6 +66,7 @@
 //! complete ([`store`]), so a crash at any instant leaves a store that the next command accepts.
 //! Secrets print as `****`, and credentials are never sent to another origin.
 
+pub mod archive;
 pub mod blob;
 pub mod build;
 pub mod cli;

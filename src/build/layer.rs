@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{Descriptor, DiffId, media_type};
 
+use super::form::MediaTypes;
+
 /// A sealed layer: the blob, the digest of its tar, and when it was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
@@ -17,17 +19,26 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Returns the layer with the OCI name of its media type: one manifest must not mix Docker's
-    /// and OCI's names, and the bytes are the same.
+    /// Returns the layer with the name that its media type has among `types`: one manifest must not
+    /// mix Docker's and OCI's names, and the bytes are the same.
     #[must_use]
-    pub fn with_oci_media_type(&self) -> Self {
+    pub fn with_media_type_of(&self, types: MediaTypes) -> Self {
+        let pairs = [
+            (media_type::OCI_LAYER_GZIP, media_type::DOCKER_LAYER_GZIP),
+            (media_type::OCI_LAYER_TAR, media_type::DOCKER_LAYER_TAR),
+        ];
         let mut layer = self.clone();
-        let name = match layer.descriptor.media_type.as_str() {
-            media_type::DOCKER_LAYER_GZIP => media_type::OCI_LAYER_GZIP,
-            media_type::DOCKER_LAYER_TAR => media_type::OCI_LAYER_TAR,
-            other => other,
-        };
-        layer.descriptor.media_type = name.to_owned();
+        let current = &mut layer.descriptor.media_type;
+        for (oci, docker) in pairs {
+            if current == oci || current == docker {
+                let name = match types {
+                    MediaTypes::Oci => oci,
+                    MediaTypes::Docker => docker,
+                };
+                name.clone_into(current);
+                break;
+            }
+        }
         layer
     }
 }

@@ -12,18 +12,22 @@ mod cache;
 mod context;
 mod engine;
 mod error;
+mod form;
 mod layer;
 mod owner;
 mod plan;
 mod slots;
 
-pub use assemble::{HistoryItem, Image, assemble};
+pub use assemble::{HistoryItem, Image, Parts, assemble};
 pub use cache::{Preimage, Record};
 pub use context::Context;
 pub use engine::{
     Bases, CacheEntry, Caches, Cancel, Engine, Fetched, Growth, NoCaches, Observer, Remotes,
 };
 pub use error::Error;
+pub use form::{
+    Annotation, AnnotationPlace, Annotations, Compressed, Form, MediaTypes, NewLayers, date,
+};
 pub use layer::Layer;
 pub use plan::{
     Access, Allowed, Base, BaseImage, ContextName, Copy, CopySource, Directory, Environment,

@@ -1,43 +1,47 @@
 //! `build` and `build-push`.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::fs::File;
+use std::io::{IsTerminal as _, Read};
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::image::{Platform, Reference};
 use crate::operations::{
-    self, Allowed, BuildReport, BuildRequest, ContextLocation, DockerfileSource, Error, Interrupt,
-    Kind, Network, PullPolicy, Traffic,
+    self, Allowed, BuildReport, BuildRequest, BuiltImage, ContextLocation, Delivery,
+    DockerfileSource, Error, Interrupt, Kind, Network, Output, PullPolicy, Traffic,
 };
 
-use super::args::{BuildArgs, PullWhen};
+use super::args::{BuildArgs, OutputArgs, PullWhen};
 use super::output::{print, write_file};
 use super::render::bytes;
 use super::{Context, settings};
 
-/// Builds, and pushes when `--push` says so.
+/// Builds, and pushes when `--push` or an output says so.
 pub(super) async fn build(context: &Context, args: BuildArgs) -> Result<(), Error> {
     let push = args.push;
-    let report = run(context, args, push).await?;
-    if push { print_names(context, &report) } else { print_id(context, &report) }
+    run(context, args, push).await
 }
 
 /// Builds and pushes to every name.
 pub(super) async fn build_push(context: &Context, args: BuildArgs) -> Result<(), Error> {
-    if args.tags.is_empty() {
+    let has_name = |output: &String| output.contains("name=");
+    if args.tags.is_empty() && !args.output.outputs.iter().any(has_name) {
         return Err(Error::new(Kind::Settings, "nothing to push to: `build-push` needs a name")
             .hint("name the image with `-t registry/repository:tag`"));
     }
-    let report = run(context, args, true).await?;
-    print_names(context, &report)
+    run(context, args, true).await
 }
 
-async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<BuildReport, Error> {
-    let (iidfile, metadata_file) = (args.iidfile.clone(), args.metadata_file.clone());
+async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<(), Error> {
+    let (iidfile, metadata_file) = (args.output.iidfile.clone(), args.output.metadata_file.clone());
     let request = request(args, push)?;
+    // What goes to standard output is the result then.
+    let is_stdout_taken = request.delivery.outputs.iter().any(Output::is_stdout);
     let interrupt = Interrupt::default();
     let operation = operations::build(&context.session, request, &interrupt);
     tokio::pin!(operation);
@@ -50,8 +54,8 @@ async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<BuildRepo
             return Err(Error::new(Kind::Interrupted, "interrupted"));
         }
     };
-    if let Some(path) = iidfile {
-        write_file(&path, report.config.digest.to_string().as_bytes())?;
+    if let (Some(path), Some(image)) = (iidfile, &report.image) {
+        write_file(&path, image.id().to_string().as_bytes())?;
     }
     if let Some(path) = metadata_file {
         write_file(&path, metadata(&report).as_bytes())?;
@@ -65,7 +69,7 @@ async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<BuildRepo
         context.session.note(format!("{found} warning{plural} found by checks of the Dockerfile"));
     }
     context.progress.finish();
-    Ok(report)
+    if is_stdout_taken { Ok(()) } else { print_result(context, &report) }
 }
 
 /// Ready when the user presses Ctrl-C or the process is asked to end.
@@ -119,7 +123,8 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
         network,
         hosts: hosts(&args.add_host)?,
         allowed,
-        push,
+        reproducible: args.output.reproducible,
+        delivery: delivery(&args.output, push)?,
         context,
     })
 }
@@ -239,34 +244,71 @@ pub(super) fn reference(text: &str) -> Result<Reference, Error> {
     Ok(reference.or_latest())
 }
 
-fn print_id(context: &Context, report: &BuildReport) -> Result<(), Error> {
-    if context.quiet {
-        return print(&report.config.digest.to_string());
-    }
-    let names: Vec<String> = report.names.iter().map(Reference::familiar).collect();
-    let id = &report.config.digest;
-    if names.is_empty() {
-        print(&id.to_string())
-    } else {
-        print(&format!("{id} {}", names.join(" ")))
-    }
+fn delivery(args: &OutputArgs, push: bool) -> Result<Delivery, Error> {
+    let outputs = args.outputs.iter().filter(|text| !text.is_empty());
+    Ok(Delivery {
+        outputs: outputs.map(|text| text.parse()).collect::<Result<_, Error>>()?,
+        push,
+        load: args.load,
+        squash: args.squash,
+        annotations: operations::annotations(&args.annotation)?,
+        stdout: stdout()?,
+    })
 }
 
-/// Prints `name@digest` for every pushed name, each repository once.
-fn print_names(_context: &Context, report: &BuildReport) -> Result<(), Error> {
-    let digest = &report.manifest.digest;
-    report.names.iter().try_for_each(|name| print(&format!("{}@{digest}", name.familiar())))
+/// Returns standard output for an output to write to, unless it is a terminal.
+fn stdout() -> Result<Option<Arc<File>>, Error> {
+    let stdout = std::io::stdout();
+    if stdout.is_terminal() {
+        return Ok(None);
+    }
+    let descriptor = stdout.as_fd().try_clone_to_owned().map_err(|error| {
+        Error::new(Kind::Internal, "failed to open standard output").because(error)
+    })?;
+    Ok(Some(Arc::new(File::from(descriptor))))
 }
 
-/// Returns the result's digests under buildx's keys.
+/// Prints `name@digest` for every name that was pushed; without a push, the image's id and names.
+/// Files and archives speak for themselves.
+fn print_result(context: &Context, report: &BuildReport) -> Result<(), Error> {
+    let Some(image) = &report.image else { return Ok(()) };
+    if !report.published.is_empty() {
+        let digest = &image.descriptor.digest;
+        return report.published.iter().try_for_each(|name| match name.digest {
+            Some(_) => print(&name.familiar()),
+            None => print(&format!("{}@{digest}", name.familiar())),
+        });
+    }
+    let names = image.names.iter().filter(|_| image.is_stored && !context.quiet);
+    let words: Vec<String> =
+        std::iter::once(image.id().to_string()).chain(names.map(Reference::familiar)).collect();
+    print(&words.join(" "))
+}
+
+/// Returns the result's digests under buildx's keys. What buildx has no key for, the image of each
+/// platform, is under one of rpub's own.
 fn metadata(report: &BuildReport) -> String {
-    let names: Vec<String> = report.names.iter().map(ToString::to_string).collect();
-    let value = json!({
-        "containerimage.config.digest": report.config.digest,
-        "containerimage.descriptor": report.manifest,
-        "containerimage.digest": report.manifest.digest,
+    let Some(image) = &report.image else { return "{}\n".to_owned() };
+    let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
+    let mut value = json!({
+        "containerimage.descriptor": image.descriptor,
+        "containerimage.digest": image.descriptor.digest,
         "image.name": names.join(","),
     });
+    if let [only] = image.images.as_slice() {
+        value["containerimage.config.digest"] = json!(only.config.digest);
+    } else {
+        let platform = |image: &BuiltImage| {
+            let digests = json!({
+                "containerimage.config.digest": image.config.digest,
+                "containerimage.descriptor": image.manifest,
+                "containerimage.digest": image.manifest.digest,
+            });
+            (image.platform.to_string(), digests)
+        };
+        let platforms: serde_json::Map<_, _> = image.images.iter().map(platform).collect();
+        value["rpub.platforms"] = platforms.into();
+    }
     format!("{value:#}\n")
 }
 

@@ -143,6 +143,20 @@ impl Manifest {
         Self { bytes, media_type, digest, content: Content::Image(Box::new(image)) }
     }
 
+    /// Returns the index that `index` serialises to. Only for indexes that rpub itself makes.
+    ///
+    /// # Panics
+    ///
+    /// Never: the types hold nothing that JSON cannot express.
+    #[must_use]
+    pub fn from_index(index: Index) -> Self {
+        let bytes = serde_json::to_vec(&index).expect("indexes serialise to JSON");
+        let media_type =
+            index.media_type.clone().unwrap_or_else(|| media_type::OCI_INDEX.to_owned());
+        let digest = Digest::of(&bytes);
+        Self { bytes, media_type, digest, content: Content::Index(Box::new(index)) }
+    }
+
     /// Returns the manifest's descriptor, without a platform.
     #[must_use]
     pub fn descriptor(&self) -> Descriptor {

@@ -1,7 +1,7 @@
 //! The rooms' errors as an operation's: which kind each is, and what to do about it.
 
 use crate::blob::Mismatch;
-use crate::{build, credentials, image, layer, registry, remote, sandbox, serve, store};
+use crate::{archive, build, credentials, image, layer, registry, remote, sandbox, serve, store};
 
 use super::{Error, Kind};
 
@@ -150,6 +150,15 @@ fn remote_hint(error: &remote::Error) -> Option<String> {
             denied.then(|| format!("give a token by `--secret id=HTTP_AUTH_TOKEN_{host},env=NAME`"))
         }
         _ => None,
+    }
+}
+
+impl From<archive::Error> for Error {
+    fn from(error: archive::Error) -> Self {
+        match error {
+            archive::Error::Store(error) => error.into(),
+            error => Self::of(Kind::User, error),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::build::{HistoryItem, Layer, Outline, Plan, PlanOptions, assemble};
+use crate::build::{Form, HistoryItem, Layer, Outline, Parts, Plan, PlanOptions, assemble};
 use crate::dockerfile;
 use crate::image::{Descriptor, Platform, Reference};
 use crate::layer::{
@@ -77,7 +77,8 @@ fn import_blocking(store: &Store, request: &ImportRequest) -> Result<ImportRepor
     let note = request.message.clone().unwrap_or_else(|| "rpub import".to_owned());
     let mut items = vec![HistoryItem { created_by: note, makes_layer: true }];
     items.extend(stage.history);
-    let image = assemble(stage.config, &items, &[layer], &now);
+    let parts = Parts { config: stage.config, items, layers: vec![layer.clone()] };
+    let image = assemble(parts, &[layer], &Form::default(), &now);
     store.put_blob(&image.config)?;
     store.put_manifest(&image.manifest)?;
     store.tag_all(&[(request.name.clone(), image.descriptor())])?;

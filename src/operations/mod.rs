@@ -22,7 +22,9 @@ mod stream;
 mod transfer;
 
 pub use build::{
-    BuildReport, BuildRequest, ContextLocation, DockerfileSource, Interrupt, LayoutImage, build,
+    BuildReport, BuildRequest, BuiltImage, ContextLocation, Delivery, Destination, Dialect,
+    DockerfileSource, ImageOptions, ImageOutput, ImageReport, Interrupt, Keep, LayoutImage, Output,
+    OutputKind, Publish, Split, Timestamps, annotations, build,
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use error::{Error, Kind, Snippet};

@@ -61,6 +61,12 @@ impl Traffic {
         self.saved_bytes += size;
     }
 
+    /// Returns what both moved.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.merge(other);
+        self
+    }
+
     fn merge(&mut self, other: Self) {
         self.sent += other.sent;
         self.sent_bytes += other.sent_bytes;

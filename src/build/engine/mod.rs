@@ -15,6 +15,7 @@ mod growth;
 mod keys;
 mod missing;
 mod run;
+mod shape;
 mod snapshots;
 mod stages;
 mod steps;
@@ -36,9 +37,10 @@ use crate::sandbox::{self, Worker, WorkerOptions};
 use crate::store::Store;
 
 use super::Error;
-use super::assemble::{Image, assemble};
+use super::assemble::{Image, Parts};
 use super::cache::{self, Preimage};
 use super::context::Context;
+use super::form::Form;
 use super::layer::Layer;
 use super::plan::{Base, Plan, Remote, Stage, Step};
 use super::slots::Slots;
@@ -116,6 +118,8 @@ pub struct Engine<'a> {
     pub caches: &'a dyn Caches,
     /// What the project is called in cache records: the Dockerfile and its context.
     pub project: String,
+    /// The form of the images, and of the layers that the observer is told of.
+    pub form: &'a Form,
     /// How the worker is started.
     pub worker: WorkerOptions,
     /// Set from outside to stop the build.
@@ -196,8 +200,9 @@ impl Build<'_> {
         let layers = self.layers_of(target).ok_or(Error::Canceled)?;
         let chain = self.plan.chain(target);
         let histories = chain.iter().flat_map(|stage| &self.plan.stages[*stage].history);
-        let items: Vec<_> = histories.cloned().collect();
-        Ok(assemble(self.plan.stages[target].config.clone(), &items, &layers, &now()))
+        let items = histories.cloned().collect();
+        let parts = Parts { config: self.plan.stages[target].config.clone(), items, layers };
+        self.engine.shape(self.plan, parts, self.engine.form)
     }
 
     /// Returns the layer recorded for `preimage`, unless the cache shall not be used or the layer is
@@ -219,9 +224,10 @@ impl Build<'_> {
         Preimage::new(definition, chain_of(layers), platform.clone(), inputs)
     }
 
-    /// Returns whether the stage's layers are in the final image.
+    /// Returns whether the stage's layers are, just as they are made, in a final image.
     fn is_final(&self, stage: &Stage) -> bool {
-        self.final_stages.iter().any(|at| std::ptr::eq(&raw const self.plan.stages[*at], stage))
+        let is_it = |at: &usize| std::ptr::eq(&raw const self.plan.stages[*at], stage);
+        self.engine.form.keeps_new() && self.final_stages.iter().any(is_it)
     }
 
     /// Makes a layer by letting `fill` write its tar, and keeps blob and path index in the store.

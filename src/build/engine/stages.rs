@@ -4,6 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Build;
 use crate::build::Error;
+use crate::build::form::NewLayers;
 use crate::build::layer::Layer;
 use crate::build::plan::{Plan, Stage, StartingPoint};
 
@@ -151,12 +152,14 @@ impl Build<'_> {
     }
 
     fn run_stage(&self, position: usize, stage: &Stage) -> Result<Vec<Layer>, Error> {
-        let is_final = self.final_stages.contains(&position);
+        // The layers of a squashed image come into being only when all of it is there.
+        let is_final = self.final_stages.contains(&position)
+            && self.engine.form.new_layers == NewLayers::Separate;
         let found = self.find_elsewhere(position)?;
         let (mut layers, done) = match found {
             Some(found) => {
                 if is_final {
-                    found.made().iter().for_each(|layer| self.engine.observer.sealed(layer));
+                    found.made().iter().try_for_each(|layer| self.tell_sealed(layer))?;
                 }
                 (found.layers, found.steps)
             }
@@ -172,11 +175,18 @@ impl Build<'_> {
             }
             let layer = self.run_step(position, number, step, &layers)?;
             if is_final {
-                self.engine.observer.sealed(&layer);
+                self.tell_sealed(&layer)?;
             }
             layers.push(layer);
         }
         Ok(layers)
+    }
+
+    /// Tells the observer of a layer, in the form that the final image has it in.
+    fn tell_sealed(&self, layer: &Layer) -> Result<(), Error> {
+        let layer = self.engine.shape_new(self.plan, layer, self.engine.form)?;
+        self.engine.observer.sealed(&layer);
+        Ok(())
     }
 
     /// Returns the layers that the stage starts from.

@@ -85,13 +85,40 @@ pub(crate) struct BuildArgs {
     /// Let the Dockerfile use network.host or security.insecure (repeatable)
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// Push as well, as build-push does
+    #[arg(long)]
+    pub(crate) push: bool,
+}
+
+/// Flags that say what becomes of the result.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    #[arg(
+        short,
+        long = "output",
+        value_name = "DEST|SPEC",
+        help = "Write the result as well or instead: a directory, - for a tar on standard output, or \
+                type=local|tar|oci|docker|image|registry[,dest=PATH][,KEY=VALUE...] (repeatable)"
+    )]
+    pub(crate) outputs: Vec<String>,
+    /// Keep the image in the store though there are other outputs
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// Add an annotation; TYPE is manifest, index, manifest-descriptor or index-descriptor
+    #[arg(long, value_name = "[TYPE[PLATFORM]:]NAME=VALUE")]
+    pub(crate) annotation: Vec<String>,
+    /// Make one layer of all that the steps made
+    #[arg(long)]
+    pub(crate) squash: bool,
+    /// Make the same image of the same input, on any machine at any time
+    #[arg(long)]
+    pub(crate) reproducible: bool,
     /// Write the image id to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
     /// Write names and digests to this file as JSON, with buildx's keys
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
-    /// Push as well, as build-push does
-    #[arg(long)]
-    pub(crate) push: bool,
 }

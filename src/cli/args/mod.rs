@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::render::ProgressMode;
 
-pub(crate) use build::{BuildArgs, PullWhen};
+pub(crate) use build::{BuildArgs, OutputArgs, PullWhen};
 
 /// Builds container images rootlessly, publishes only what the registry lacks, and serves images.
 #[derive(Debug, Parser)]

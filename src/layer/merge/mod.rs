@@ -117,6 +117,12 @@ impl Merge {
         Ok(())
     }
 
+    /// Returns the paths of what is not a directory, in the order of [`Merge::write`].
+    pub fn paths_of_files(&self) -> impl Iterator<Item = PathBuf> {
+        let is_file = |entry: &Entry| !entry.is_directory();
+        self.tree.nodes().filter(move |node| node.entry.is_some_and(is_file)).map(|node| node.path)
+    }
+
     /// Copies what a file contains to the spool. Every file gets a place that no other has, though
     /// it be empty: the place tells hard links of one file from equal files.
     fn keep<R: Read>(

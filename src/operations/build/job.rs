@@ -1,28 +1,23 @@
-//! A planned build: executed, kept, named, published.
+//! A planned build, executed.
 
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::build::{
-    Base, Bases, Context, ContextName, Engine, Image, Layer, NoCaches, Plan, context_key,
-};
-use crate::image::{Descriptor, Reference};
-use crate::operations::publish::{Parcel, publish_manifest};
-use crate::operations::pull::fetch_missing;
-use crate::operations::push::BASE_NAME;
+use crate::build::{Base, Bases, Context, ContextName, Engine, Layer, NoCaches, Plan, context_key};
 use crate::operations::session::blocking;
 use crate::operations::transfer::fetch_blob;
 use crate::operations::{Error, Kind, Session};
 use crate::sandbox::WorkerOptions;
-use crate::store::Store;
 
 use super::Interrupt;
 use super::contexts::{MainContext, open_named};
 use super::location::ContextLocation;
 use super::online::Online;
+use super::outputs::Outputs;
 use super::plan::PlanError;
 use super::publishing::{Channels, Forward, Publishing};
-use super::request::{BuildReport, BuildRequest};
+use super::request::BuildRequest;
+use super::results::{self, Made};
 use super::sources::Sources;
 
 /// A planned build.
@@ -31,6 +26,7 @@ pub(super) struct Job<'a> {
     pub(super) request: &'a BuildRequest,
     pub(super) sources: &'a Arc<Sources>,
     pub(super) plan: &'a Arc<Plan>,
+    pub(super) outputs: &'a Outputs,
     pub(super) context: &'a MainContext,
     pub(super) online: &'a Arc<Online>,
 }
@@ -42,12 +38,12 @@ impl Job<'_> {
         &self,
         publishing: Option<&mut Publishing>,
         interrupt: &Interrupt,
-    ) -> Result<Image, Error> {
+    ) -> Result<Vec<Made>, Error> {
         let Some(publishing) = publishing else { return self.execute(None, interrupt).await };
         let channels = publishing.channels.clone();
         let mut execution = std::pin::pin!(self.execute(channels, interrupt));
         tokio::select! {
-            image = &mut execution => image,
+            made = &mut execution => made,
             error = publishing.failure() => {
                 interrupt.engine.cancel();
                 // Its error would only say that it was stopped.
@@ -57,12 +53,12 @@ impl Job<'_> {
         }
     }
 
-    /// Runs the engine on a thread of its own, because it blocks.
+    /// Runs the engine on a thread of its own, because it blocks, and makes what outputs want.
     async fn execute(
         &self,
         channels: Option<Channels>,
         interrupt: &Interrupt,
-    ) -> Result<Image, Error> {
+    ) -> Result<Vec<Made>, Error> {
         let runtime = tokio::runtime::Handle::current();
         let bases = Registry { session: self.session.clone(), runtime };
         let observer = Forward(channels);
@@ -72,6 +68,8 @@ impl Job<'_> {
         let (sources, plan) = (Arc::clone(self.sources), Arc::clone(self.plan));
         let cancel = Arc::clone(&interrupt.engine);
         let online = Arc::clone(self.online);
+        let (outputs, request) = (self.outputs.clone(), self.request.clone());
+        let form = outputs.primary().map(|choice| choice.form.clone()).unwrap_or_default();
         blocking(move || {
             let contexts = plan.contexts.iter().map(|name| opener.open(name));
             let contexts = contexts.collect::<Result<_, Error>>()?;
@@ -84,12 +82,13 @@ impl Job<'_> {
                 caches: &NoCaches,
                 project,
                 contexts,
+                form: &form,
                 worker: WorkerOptions::default(),
                 cancel,
             };
-            let mut images =
-                engine.execute(&plan).map_err(|e| sources.explain(PlanError::Build(e)))?;
-            Ok::<_, Error>(images.remove(0))
+            let images = engine.execute(&plan).map_err(|e| sources.explain(PlanError::Build(e)))?;
+            results::make(&engine, &plan, &images, &outputs, &request)
+                .map_err(|error| sources.explain(error))
         })
         .await
     }
@@ -105,72 +104,6 @@ impl Job<'_> {
             online: Arc::clone(self.online),
         }
     }
-
-    /// Keeps the image, completes what a local image needs, publishes the manifest, and names it.
-    pub(super) async fn finish(
-        &self,
-        image: Image,
-        publishing: Option<Publishing>,
-    ) -> Result<BuildReport, Error> {
-        let base = self.plan.base_of(self.plan.targets[0]).map(|base| base.reference.clone());
-        let config = image.config_descriptor.clone();
-        let (store, kept) = (self.session.store.clone(), image.clone());
-        blocking(move || {
-            store.put_blob(&kept.config)?;
-            store.put_manifest(&kept.manifest)
-        })
-        .await?;
-        let names = &self.request.names;
-        let mut traffic = None;
-        if let Some(publishing) = publishing {
-            let origin = base.as_ref().map(|base| base.repository.clone());
-            publishing.send(Parcel::new(config.clone(), None));
-            for layer in &image.layers {
-                publishing.send(Parcel::new(layer.descriptor.clone(), origin.clone()));
-            }
-            traffic = Some(publishing.finish().await?);
-            publish_manifest(self.session, names, &image.manifest).await?;
-        } else if let Some(base) = &base {
-            // Without a push the image must be whole here; with one, the registry has the rest.
-            let layers: Vec<Descriptor> =
-                image.layers.iter().map(|layer| layer.descriptor.clone()).collect();
-            fetch_missing(self.session, &base.repository, &layers).await?;
-        }
-        let mut named = image.descriptor();
-        if let Some(base) = &base {
-            named.annotations.insert(BASE_NAME.to_owned(), base.to_string());
-        }
-        let (store, plan, own) = (self.session.store.clone(), Arc::clone(self.plan), names.clone());
-        blocking(move || name_in_store(&store, &plan, &own, &named)).await?;
-        let manifest = image.descriptor();
-        Ok(BuildReport { manifest, config, names: names.clone(), traffic })
-    }
-}
-
-/// Names the image, and those of its bases that have come into the store whole. Blocks.
-fn name_in_store(
-    store: &Store,
-    plan: &Plan,
-    names: &[Reference],
-    image: &Descriptor,
-) -> Result<(), Error> {
-    let mut entries: Vec<(Option<Reference>, Descriptor)> = Vec::new();
-    for base in &plan.bases {
-        let is_whole = base.layers.iter().all(|layer| store.has_blob(&layer.descriptor.digest));
-        let is_known = base.reference.tag.is_none() || {
-            let known = store.resolve(&base.reference)?;
-            known.is_some_and(|known| known.digest == base.manifest.digest)
-        };
-        if is_whole && !is_known {
-            entries.push((Some(base.reference.clone()), base.manifest.clone()));
-        }
-    }
-    if names.is_empty() {
-        entries.push((None, image.clone()));
-    } else {
-        entries.extend(names.iter().map(|name| (Some(name.clone()), image.clone())));
-    }
-    Ok(store.tag_all(&entries)?)
 }
 
 /// Opens the contexts that a plan needs, and no others.

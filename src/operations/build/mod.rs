@@ -6,9 +6,11 @@ mod emulators;
 mod job;
 mod location;
 mod online;
+mod outputs;
 mod plan;
 mod publishing;
 mod request;
+mod results;
 mod sources;
 
 use std::sync::Arc;
@@ -21,11 +23,17 @@ use super::{Error, Kind, Session};
 use contexts::MainContext;
 use job::Job;
 use online::Online;
+use outputs::{Outputs, epoch};
 use publishing::Publishing;
+use results::Results;
 use sources::Sources;
 
 pub use location::{ContextLocation, LayoutImage};
-pub use request::{BuildReport, BuildRequest, DockerfileSource};
+pub use outputs::{
+    Destination, Dialect, ImageOptions, ImageOutput, Keep, Output, OutputKind, Publish, Split,
+    Timestamps, annotations,
+};
+pub use request::{BuildReport, BuildRequest, BuiltImage, Delivery, DockerfileSource, ImageReport};
 
 /// Builds, names and, when asked, publishes an image.
 ///
@@ -38,10 +46,7 @@ pub async fn build(
     request: BuildRequest,
     interrupt: &Interrupt,
 ) -> Result<BuildReport, Error> {
-    if request.push && request.names.is_empty() {
-        return Err(Error::new(Kind::User, "nothing to push to: the image has no name")
-            .hint("name it with `-t registry/repository:tag`"));
-    }
+    let mut outputs = Outputs::of(&request)?;
     let online = Arc::new(Online {
         session: session.clone(),
         runtime: tokio::runtime::Handle::current(),
@@ -65,17 +70,24 @@ pub async fn build(
         return Err(Error::new(Kind::Settings, message).hint("build one platform at a time"));
     }
     let plan = Arc::new(plan);
-    let mut publishing = request.push.then(|| Publishing::start(session, &request.names, &plan));
+    outputs.date(epoch(&request, &sources.text)?, &request)?;
+    if outputs.0.iter().any(|choice| choice.wants_date() && choice.form.epoch.is_none()) {
+        session.warn("rewrite-timestamp has no effect without SOURCE_DATE_EPOCH");
+    }
+    let publishing = outputs.primary().filter(|choice| choice.publishes());
+    let mut publishing =
+        publishing.map(|choice| Publishing::start(session, &choice.names, &plan, &choice.form));
     let job = Job {
         session,
         request: &request,
         sources: &sources,
         plan: &plan,
+        outputs: &outputs,
         context: &context,
         online: &online,
     };
-    let image = match job.execute_or_fail_to_publish(publishing.as_mut(), interrupt).await {
-        Ok(image) => image,
+    let made = match job.execute_or_fail_to_publish(publishing.as_mut(), interrupt).await {
+        Ok(made) => made,
         Err(error) => {
             // Uploads of a failed build have no further use. Sessions of layers that were still
             // growing are cancelled; what else was sent, the registry keeps until its own clean-up,
@@ -86,8 +98,9 @@ pub async fn build(
             return Err(error);
         }
     };
+    let results = Results { session, request: &request, plan: &plan, outputs: &outputs };
     tokio::select! {
-        report = job.finish(image, publishing) => report,
+        report = results.deliver(made, publishing) => report,
         () = interrupt.requested.notified() => {
             Err(Error::new(Kind::Interrupted, "interrupted while publishing"))
         }

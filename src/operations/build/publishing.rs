@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::build::{Growth, Layer, Observer, Plan};
+use crate::build::{Form, Growth, Layer, Observer, Plan};
 use crate::image::{Reference, Repository};
 use crate::operations::publish::{Parcel, Traffic, publish_blobs, repositories};
 use crate::operations::stream::Streams;
@@ -29,19 +29,20 @@ pub(super) struct Channels {
 }
 
 impl Publishing {
-    /// Starts to publish; the base's layers, which are known by now, at once.
-    pub(super) fn start(session: &Session, names: &[Reference], plan: &Plan) -> Self {
+    /// Starts to publish; the base's layers, which are known by now unless the form changes them, at
+    /// once.
+    pub(super) fn start(session: &Session, names: &[Reference], plan: &Plan, form: &Form) -> Self {
         let (parcels, receiver) = mpsc::unbounded_channel();
         let repositories: Vec<Repository> = repositories(names);
         let first = repositories.first().cloned();
         let streams = first.map(|first| Arc::new(Streams::new(session, first)));
         let task = tokio::spawn(publish_blobs(session.clone(), repositories, receiver));
         let publishing = Self { channels: Some(Channels { parcels, streams }), task };
-        let bases = plan.targets.iter().filter_map(|target| plan.base_of(*target));
-        for base in bases {
+        let targets = plan.targets.iter().filter(|_| form.keeps_base());
+        for base in targets.filter_map(|target| plan.base_of(*target)) {
             for layer in &base.layers {
                 let origin = Some(base.reference.repository.clone());
-                let descriptor = layer.with_oci_media_type().descriptor;
+                let descriptor = layer.descriptor.clone();
                 publishing.send(Parcel::new(descriptor, origin));
             }
         }

@@ -1,14 +1,17 @@
 //! What a build is asked for, and what it answers.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::build::{Allowed, Network};
-use crate::image::{Descriptor, Platform, Reference};
+use crate::build::{Allowed, Annotations, Network};
+use crate::image::{Descriptor, Digest, Platform, Reference};
 use crate::operations::PullPolicy;
 use crate::operations::publish::Traffic;
 
 use super::location::ContextLocation;
+use super::outputs::Output;
 
 /// What to build, and what to do with the result.
 #[derive(Debug, Clone)]
@@ -41,8 +44,27 @@ pub struct BuildRequest {
     pub hosts: Vec<(String, String)>,
     /// `--allow`.
     pub allowed: Allowed,
-    /// Whether the result is pushed to all names.
+    /// What becomes of the result.
+    pub delivery: Delivery,
+    /// `--reproducible`.
+    pub reproducible: bool,
+}
+
+/// What becomes of a build's result.
+#[derive(Debug, Clone, Default)]
+pub struct Delivery {
+    /// `-o`, in order.
+    pub outputs: Vec<Output>,
+    /// `--push`.
     pub push: bool,
+    /// `--load`.
+    pub load: bool,
+    /// `--squash`.
+    pub squash: bool,
+    /// `--annotation`.
+    pub annotations: Annotations,
+    /// Where outputs to standard output go; `None` for a terminal, which takes none.
+    pub stdout: Option<Arc<File>>,
 }
 
 /// Where a Dockerfile comes from.
@@ -60,14 +82,47 @@ pub enum DockerfileSource {
 }
 
 /// What a build made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BuildReport {
-    /// The image's manifest.
-    pub manifest: Descriptor,
-    /// The image's config, whose digest is the image id.
-    pub config: Descriptor,
-    /// The names that it has now.
-    pub names: Vec<Reference>,
+    /// The image; `None` when only files were asked for. Of several, the last in store or registry.
+    pub image: Option<ImageReport>,
+    /// The names under which it was published.
+    pub published: Vec<Reference>,
     /// What was published; `None` without a push.
     pub traffic: Option<Traffic>,
+}
+
+/// An image that a build made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageReport {
+    /// The manifest, or the index of several platforms.
+    pub descriptor: Descriptor,
+    /// The image of each platform, in the order asked for.
+    pub images: Vec<BuiltImage>,
+    /// Its names.
+    pub names: Vec<Reference>,
+    /// Whether the store has it.
+    pub is_stored: bool,
+}
+
+/// The image of one platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// What it is for.
+    pub platform: Platform,
+    /// Its manifest.
+    pub manifest: Descriptor,
+    /// Its config, whose digest is the image id.
+    pub config: Descriptor,
+}
+
+impl ImageReport {
+    /// Returns the image id: the config's digest, or the index's.
+    #[must_use]
+    pub fn id(&self) -> &Digest {
+        match self.images.as_slice() {
+            [image] => &image.config.digest,
+            _ => &self.descriptor.digest,
+        }
+    }
 }
