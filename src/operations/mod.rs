@@ -11,6 +11,7 @@ mod convert;
 mod error;
 mod images;
 mod import;
+mod layout;
 mod login;
 mod publish;
 mod pull;

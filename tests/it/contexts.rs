@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::context::{
-    LayerFile, Page, Repository, Role, TestCommand, TestContext, WebServer, files_of, git_daemon,
-    has_tools,
+    LayerFile, Page, Repository, Role, TestCommand, TestContext, WebServer, World, files_of,
+    git_daemon, has_tools,
 };
 
 const COPY_ALL: &str = "FROM scratch\nCOPY . /all/\n";
@@ -210,4 +210,83 @@ fn a_git_repository_is_a_context() {
     place.build(&url("#nope")).code(3).expect_error("does not contain ref nope");
     place.build(&url("#main:nope")).code(3).expect_error("`nope` is no directory");
     place.build(&url("#main:../x")).code(3).expect_error("it leads outside");
+}
+#[test]
+fn named_contexts_are_read_when_they_are_needed() {
+    let Some(place) = Place::new() else { return };
+    let context = &place.context;
+    context.write("ctx/Dockerfile", "FROM scratch\nCOPY --from=extra . /e/\n");
+    context.write("ctx/.dockerignore", "kept");
+    context.write("extra/.dockerignore", "left\n.dockerignore\n");
+    context.write("extra/kept", "1");
+    context.write("extra/left", "2");
+    let with =
+        |place: &Place, at: &str| place.build("ctx").arg(format!("--build-context=extra={at}"));
+    // Its own ignore file counts, not that of the main context.
+    assert_eq!(place.names(with(&place, "extra")), ["e/kept"]);
+    let url = place.web.url("/unneeded.tar");
+    let unneeded = with(&place, "extra").arg(format!("--build-context=other={url}"));
+    assert_eq!(place.names(unneeded), ["e/kept"]);
+    assert!(place.web.asked().is_empty());
+    let tar = Page { body: tar_of(&[("t", "1")], gzip), ..Page::default() };
+    let tar = place.web.put("/extra.tar", tar);
+    assert_eq!(place.names(with(&place, &tar)), ["e/t"]);
+    let repository = Repository::new(context, "extra");
+    repository.write("g/h", "1").commit("one");
+    let git = format!("git://{}/extra.git#main:g", git_daemon(context.path("git")));
+    assert_eq!(place.names(with(&place, &git)), ["e/h"]);
+    let absent = with(&place, "absent").code(1);
+    absent.expect_error("failed to get the build context `extra`");
+    place.build("ctx").arg("--build-context=extra").code(2).expect_error("write `NAME=PLACE`");
+}
+
+#[test]
+fn images_stand_in_for_others() {
+    let Some(world) = World::new(Role::Unprivileged) else { return };
+    if !has_tools(&["skopeo"]) {
+        return;
+    }
+    let context = &world.context;
+    let directory = world.dockerfile(
+        "ctx",
+        "FROM absent.example/base\nCOPY --from=files /etc/passwd /copied\nRUN cat /copied\n",
+    );
+    let layout = context.path("layout");
+    let copied = context
+        .tool("skopeo")
+        .args(["--insecure-policy", "copy", "--src-tls-verify=false"])
+        .arg(format!("docker://{}", world.hub.reference("library/busybox:latest")))
+        .arg(format!("oci:{}:one", layout.display()))
+        .run();
+    copied.expect_code(0);
+    let index = fs_err::read_to_string(layout.join("index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let build = |base: &str| {
+        let build = context.rpub(["build", "-q"]).arg(&directory);
+        build
+            .arg("--build-context=files=docker-image://busybox")
+            .arg(format!("--build-context=absent.example/base={base}"))
+    };
+    let by_tag = build("oci-layout://layout:one").success();
+    let by_digest = build(&format!("oci-layout://layout@{digest}")).success();
+    assert_eq!(by_tag.line(), by_digest.line());
+    build("docker-image://busybox:latest").success();
+    let missing = build("oci-layout://layout").code(3);
+    missing.expect_error("it has no image `latest`");
+    missing.expect_error("it has one");
+    build("oci-layout://ctx").code(1).expect_error("it is no image layout");
+    let manifest = layout.join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap());
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs_err::read(manifest).unwrap()).unwrap();
+    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+    let layer = layout.join("blobs/sha256").join(layer.strip_prefix("sha256:").unwrap());
+    let mut bytes = fs_err::read(&layer).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs_err::write(&layer, bytes).unwrap();
+    let fresh = build("oci-layout://layout:one").env("RPUB_STORE", context.path("fresh")).code(7);
+    fresh.expect_error("cannot be read");
+    let main = context.rpub(["build", "-q", "docker-image://busybox"]).code(1);
+    main.expect_error("is not a directory");
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::build::{Base, Bases, Context, ContextName, Engine, Layer, NoCaches, Plan, context_key};
+use crate::build::{Base, Bases, Context, ContextName, Engine, Layer, NoCaches, Plan};
 use crate::operations::session::blocking;
 use crate::operations::transfer::fetch_blob;
 use crate::operations::{Error, Kind, Session};
@@ -11,7 +11,6 @@ use crate::sandbox::WorkerOptions;
 
 use super::Interrupt;
 use super::contexts::{MainContext, open_named};
-use super::location::ContextLocation;
 use super::online::Online;
 use super::outputs::Outputs;
 use super::plan::PlanError;
@@ -100,7 +99,7 @@ impl Job<'_> {
                 ignored: self.sources.ignored.clone(),
                 ignore_file: self.sources.ignore_file.clone(),
             },
-            named: self.request.named_contexts.clone(),
+            request: self.request.clone(),
             online: Arc::clone(self.online),
         }
     }
@@ -109,16 +108,14 @@ impl Job<'_> {
 /// Opens the contexts that a plan needs, and no others.
 struct Contexts {
     main: Context,
-    named: Vec<(String, ContextLocation)>,
+    request: BuildRequest,
     online: Arc<Online>,
 }
 
 impl Contexts {
     fn open(&self, name: &ContextName) -> Result<Context, Error> {
         let ContextName::Named(name) = name else { return Ok(self.main.clone()) };
-        let is_it = |other: &str| context_key(other).is_ok_and(|key| key == *name);
-        let found = self.named.iter().rev().find(|(other, _)| is_it(other));
-        let Some((_, location)) = found else {
+        let Some(location) = self.request.named_context(name) else {
             let message = format!("there is no build context `{name}`");
             return Err(Error::new(Kind::Internal, message));
         };

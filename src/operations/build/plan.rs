@@ -1,17 +1,19 @@
 //! From sources to a plan: parse, select, resolve the bases, expand.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::build::{self, Base, BaseImage, NamedContext, Outline, Plan, PlanOptions, context_key};
 use crate::dockerfile;
 use crate::image::Platform;
+use crate::operations::layout::resolve_in_layout;
 use crate::operations::resolve::resolve_base;
 use crate::operations::session::blocking;
 use crate::operations::{Error, Kind, Session};
 
 use super::checks;
 use super::emulators::emulated;
-use super::location::ContextLocation;
+use super::location::{ContextLocation, LayoutImage};
 use super::request::BuildRequest;
 use super::sources::Sources;
 
@@ -136,15 +138,23 @@ impl Resolver<'_> {
         self.known.iter().find(|(known, _)| known.is_same(image)).map(|(_, base)| base)
     }
 
-    async fn base(&self, image: &BaseImage, outline: &Outline<'_>) -> Result<Base, Error> {
-        let is_layout = image.context.as_ref().is_some_and(|key| {
-            outline.context(key).is_some_and(|context| *context == NamedContext::Layout)
-        });
-        if is_layout {
-            let message = "an OCI image layout as a build context is not supported by this version";
-            return Err(Error::new(Kind::User, message).at(self.sources.snippet(image.span)));
+    /// Returns the image layout that stands in for an image.
+    fn layout(&self, image: &BaseImage) -> Option<(PathBuf, LayoutImage)> {
+        match self.request.named_context(image.context.as_ref()?)? {
+            ContextLocation::Layout { directory, image } => {
+                Some((directory.clone(), image.clone()))
+            }
+            _ => None,
         }
-        let base = resolve_base(self.session, image, self.request.pull).await;
+    }
+
+    async fn base(&self, image: &BaseImage, outline: &Outline<'_>) -> Result<Base, Error> {
+        let base = match self.layout(image) {
+            Some((directory, which)) => {
+                resolve_in_layout(self.session, directory, which, image).await
+            }
+            None => resolve_base(self.session, image, self.request.pull).await,
+        };
         base.map_err(|error| {
             let error = error.at(self.sources.snippet(image.span));
             match outline.resembling(image) {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::build::{Allowed, Annotations, Network};
+use crate::build::{Allowed, Annotations, Network, context_key};
 use crate::image::{Descriptor, Digest, Platform, Reference};
 use crate::operations::PullPolicy;
 use crate::operations::publish::Traffic;
@@ -65,6 +65,15 @@ pub struct Delivery {
     pub annotations: Annotations,
     /// Where outputs to standard output go; `None` for a terminal, which takes none.
     pub stdout: Option<Arc<File>>,
+}
+
+impl BuildRequest {
+    /// Returns the named context of a key; the last of a name counts.
+    pub(super) fn named_context(&self, key: &str) -> Option<&ContextLocation> {
+        let is_meant = |name: &str| context_key(name).is_ok_and(|other| other == key);
+        let found = self.named_contexts.iter().rev().find(|(name, _)| is_meant(name));
+        found.map(|(_, location)| location)
+    }
 }
 
 /// Where a Dockerfile comes from.
