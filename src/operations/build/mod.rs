@@ -53,6 +53,7 @@ pub async fn build(
         cancel: Arc::clone(&interrupt.engine),
         secrets: Arc::new(NoSecrets),
         git: session.git.clone(),
+        fetched: std::sync::Mutex::default(),
     });
     let (context, sources) = {
         let (request, online) = (request.clone(), Arc::clone(&online));

@@ -1,5 +1,6 @@
 //! What a build gets from elsewhere: the way from its blocking threads to the network.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,13 @@ pub(super) struct Online {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) cancel: Arc<Cancel>,
     pub(super) secrets: Arc<dyn Secrets>,
-    /// The socket of the agent for ssh.
     pub(super) git: GitSettings,
+    /// What was got for steps: each is asked for once, however many steps and platforms need it.
+    pub(super) fetched: Mutex<HashMap<Remote, Turn>>,
 }
+
+/// Held while something is got; the others wait for it.
+pub(super) type Turn = Arc<Mutex<Option<Fetched>>>;
 
 impl Online {
     /// Gets a file.
@@ -141,6 +146,20 @@ impl Web for Online {
 
 impl Remotes for Online {
     fn fetch(&self, remote: &Remote) -> Result<Fetched, Failure> {
+        let turn = {
+            let mut turns = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(remote.clone()).or_default())
+        };
+        let mut fetched = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fetched) = &*fetched {
+            return Ok(fetched.clone());
+        }
+        Ok(fetched.insert(self.get_remote(remote)?).clone())
+    }
+}
+
+impl Online {
+    fn get_remote(&self, remote: &Remote) -> Result<Fetched, Error> {
         match remote {
             Remote::Http { url, checksum } => {
                 let file = self.file(url, FileName::OfUrl, checksum.as_ref())?;
