@@ -1,8 +1,10 @@
 //! The build context: a directory and what its ignore file leaves out.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dockerfile::{Patterns, Reason};
+use crate::layer::PathIndex;
 
 /// A build context.
 #[derive(Debug, Clone)]
@@ -13,6 +15,9 @@ pub struct Context {
     pub ignored: Patterns,
     /// The ignore file's name, for messages.
     pub ignore_file: Option<String>,
+    /// Whose the files are, when they came as an archive: a `COPY` keeps that, as in BuildKit. Those
+    /// of every other context belong to root.
+    pub owners: Option<Arc<PathIndex>>,
 }
 
 impl Context {

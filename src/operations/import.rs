@@ -140,7 +140,7 @@ fn seal_directory(store: &Store, root: &Path) -> Result<SealedLayer, Error> {
         keep_ownership: true,
         ..CopyRequest::default()
     };
-    let selection = select(Some(&SourceTree { root, ignored: None }), &request)?;
+    let selection = select(Some(&SourceTree { root, ignored: None, owners: None }), &request)?;
     let ingest = store.ingest_file()?;
     let output = duplicate(ingest.file())?;
     let mut tar = LayerTar::new(LayerWriter::new(output, Compression::default()));

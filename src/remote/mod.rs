@@ -12,6 +12,7 @@
 //! remote/git/<digest of the remote>/repository/    a bare repository of fetched commits
 //! remote/git/<digest of the remote>/trees/<id>/    checked out files of a commit; never changed
 //! remote/trees/<digest of the archive>/files/      an unpacked archive; never changed
+//! remote/trees/<digest of the archive>/index       whose its files are: a path index of `layer`
 //! ```
 //!
 //! No URL and no credential is written there, only digests of URLs. (A kept `.git` names its

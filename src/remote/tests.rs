@@ -240,6 +240,6 @@ fn an_archive_is_unpacked_once_and_whole_or_not_at_all() {
     let tree = unpack().unwrap();
     assert_eq!(fs::read(tree.root.join("closed/a")).unwrap(), b"1");
     fs::remove_file(&path).unwrap();
-    assert_eq!(unpack().unwrap(), tree);
+    assert_eq!(unpack().unwrap().root, tree.root);
     assert_eq!(fs::read_dir(place.store.root().join("tmp")).unwrap().count(), 0);
 }

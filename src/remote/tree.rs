@@ -3,11 +3,12 @@
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err as fs;
 
 use crate::image::Digest;
-use crate::layer::{ApplyOptions, Ownership, WhiteoutForm, apply, decompress};
+use crate::layer::{ApplyOptions, Ownership, PathIndex, WhiteoutForm, apply, decompress};
 use crate::store::{RemoteKind, Store};
 
 use super::{Error, Result};
@@ -21,12 +22,14 @@ const MAX_TREE_BYTES: u64 = 64 << 30;
 const MAX_TREE_ENTRIES: u64 = 4_000_000;
 
 /// Files that are kept in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Tree {
     /// The directory that holds them.
     pub root: PathBuf,
     /// What they are: the archive's digest, or the commit.
     pub identity: String,
+    /// Whose they are, when that is more than root.
+    pub owners: Option<Arc<PathIndex>>,
 }
 
 /// Returns whether a file that begins so is an archive: gzip, bzip2, xz, zstd, or a tar itself.
@@ -60,6 +63,7 @@ fn is_tar(beginning: &[u8]) -> bool {
 #[derive(Debug)]
 pub struct TemporaryTree {
     root: PathBuf,
+    owners: Option<Arc<PathIndex>>,
 }
 
 impl TemporaryTree {
@@ -71,18 +75,18 @@ impl TemporaryTree {
     pub fn new(store: &Store) -> Result<Self> {
         let root = store.temporary_path();
         std::fs::DirBuilder::new().mode(0o700).create(&root)?;
-        Ok(Self { root })
+        Ok(Self { root, owners: None })
     }
 
     /// Unpacks the tar `archive`, compressed or not, called `what` in errors.
     ///
-    /// Owners are not set, device nodes are left out, and nothing is made outside the directory.
+    /// Owners are only noted, device nodes are left out, and nothing is made outside the directory.
     ///
     /// # Errors
     ///
     /// [`Error::Unpack`] for what is no tar, breaks off, or leads outside.
     pub fn unpack(store: &Store, archive: impl Read + Send, what: &str) -> Result<Self> {
-        let tree = Self::new(store)?;
+        let mut tree = Self::new(store)?;
         let failed = |source| Error::Unpack { what: what.to_owned(), source };
         let options = ApplyOptions {
             ownership: Ownership::Ignore,
@@ -96,6 +100,7 @@ impl TemporaryTree {
         for warning in applied.warnings {
             tracing::debug!(path = %warning.path.display(), what = warning.what, "left out");
         }
+        tree.owners = Some(Arc::new(applied.index));
         Ok(tree)
     }
 
@@ -103,6 +108,12 @@ impl TemporaryTree {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Returns whose the files of the archive are.
+    #[must_use]
+    pub fn owners(&self) -> Option<Arc<PathIndex>> {
+        self.owners.clone()
     }
 
     /// Gives what is at `inside` of the directory, empty for the whole, its final place; what is
@@ -151,11 +162,21 @@ impl Tree {
     ///
     /// Those of [`TemporaryTree::unpack`].
     pub fn of_archive(store: &Store, path: &Path, digest: &Digest, what: &str) -> Result<Self> {
-        let root = store.remote_entry(RemoteKind::Tree, digest)?.join("files");
-        if !root.exists() {
-            let tree = TemporaryTree::unpack(store, fs::File::open(path)?, what)?;
-            tree.keep(Path::new(""), &root)?;
+        let failed = |source| Error::Unpack { what: what.to_owned(), source };
+        let entry = store.remote_entry(RemoteKind::Tree, digest)?;
+        let (root, index, identity) =
+            (entry.join("files"), entry.join("index"), digest.to_string());
+        if root.exists()
+            && let Some(owners) = PathIndex::load(&index).map_err(failed)?
+        {
+            return Ok(Self { root, identity, owners: Some(Arc::new(owners)) });
         }
-        Ok(Self { root, identity: digest.to_string() })
+        let tree = TemporaryTree::unpack(store, fs::File::open(path)?, what)?;
+        let owners = tree.owners();
+        if let Some(owners) = &owners {
+            owners.save(&index).map_err(failed)?;
+        }
+        tree.keep(Path::new(""), &root)?;
+        Ok(Self { root, identity, owners })
     }
 }

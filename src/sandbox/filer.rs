@@ -141,7 +141,7 @@ fn copy_from(request: &CopyFromRequest, output: OwnedFd) -> Result<SealedLayer, 
 /// Selects from the merged tree of the source's layers, which stays there as long as what is held.
 fn select_from(request: &CopyFromRequest) -> Result<(Selection, Option<OwnedFd>), Failure> {
     let (root, held) = tree_of(&request.layers, &request.indexes, &request.snapshots_directory)?;
-    let tree = SourceTree { root: &root, ignored: None };
+    let tree = SourceTree { root: &root, ignored: None, owners: None };
     let selection = select(Some(&tree), &request.copy).map_err(|error| copy_failure(&error))?;
     Ok((selection, held))
 }

@@ -169,6 +169,7 @@ fn a_repository_is_added_as_files() {
     assert_eq!(files.keys().collect::<Vec<_>>(), ["r/a", "r/c", "r/d/b", "r/link"]);
     assert_eq!((files["r/a"].mode, files["r/d/b"].mode), (0o644, 0o755));
     assert_eq!(files["r/link"].content, "a");
+    assert!(files.values().all(|file| file.owner == (0, 0)), "{files:?}");
     assert_eq!(place.names(&format!("{url}#main:d /r/")), ["r/b"]);
     let dated = place.add(&format!("{url}?mtime=commit /r/")).success();
     let dated = files_of(&place.context.store(), dated.line());

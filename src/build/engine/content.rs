@@ -109,8 +109,11 @@ pub(super) fn select_in(
     context: Option<&Context>,
     request: &CopyRequest,
 ) -> Result<Selection, Error> {
-    let tree =
-        context.map(|context| SourceTree { root: &context.root, ignored: Some(&context.ignored) });
+    let tree = context.map(|context| SourceTree {
+        root: &context.root,
+        ignored: Some(&context.ignored),
+        owners: context.owners.as_deref(),
+    });
     Ok(select(tree.as_ref(), request)?)
 }
 

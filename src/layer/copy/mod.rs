@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::ignore::Patterns;
+use crate::layer::PathIndex;
 
 pub use error::CopyError;
 pub use mode::{InvalidMode, ModeChange};
@@ -103,4 +104,7 @@ pub struct SourceTree<'a> {
     pub root: &'a Path,
     /// What of the tree is not there (`.dockerignore`). `None` keeps everything.
     pub ignored: Option<&'a Patterns>,
+    /// Whose its files are, when that counts and the files themselves do not tell: what unpacking
+    /// them without their owners found.
+    pub owners: Option<&'a PathIndex>,
 }

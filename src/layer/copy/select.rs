@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::ignore::{Patterns, Verdict};
+use crate::layer::{PathIndex, Record};
 
 use super::files::Xattrs;
 use super::filter::{Rules, Take};
@@ -94,6 +95,10 @@ pub fn select(
             }
         }
     }
+    if let Some(owners) = used.and_then(|tree| tree.owners) {
+        let of_main = |input: &Source| input.tree == 0 && input.inline.is_none();
+        sources.iter_mut().filter(|source| of_main(source)).for_each(|source| source.own(owners));
+    }
     Ok(Selection { trees: main.into_iter().chain(others).collect(), sources })
 }
 
@@ -164,6 +169,16 @@ impl Selection {
 }
 
 impl Source {
+    /// Takes the owners of its files from `owners`; root has what is not in there.
+    fn own(&mut self, owners: &PathIndex) {
+        self.keep_ownership = true;
+        for node in std::iter::once(&mut self.node).chain(&mut self.content) {
+            let entry = owners.get(&node.path).and_then(Record::entry);
+            let owner = entry.map(|entry| (entry.uid, entry.gid));
+            (node.meta.uid, node.meta.gid) = owner.unwrap_or_default();
+        }
+    }
+
     fn new(name: OsString, node: Node, content: Vec<Node>) -> Self {
         let (tree, inline) = (0, None);
         let (keep_ownership, extract, whole) = (false, false, false);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::build::Context;
 use crate::dockerfile::{self, NotText, Patterns};
+use crate::layer::PathIndex;
 use crate::operations::{Error, Kind, Snippet};
 use crate::remote::{
     FileName, GitTree, RemoteFile, SNIFFED_BYTES, TemporaryTree, Tree, is_archive,
@@ -28,6 +29,8 @@ pub(super) struct MainContext {
     pub(super) root: PathBuf,
     /// What it is.
     pub(super) kind: MainKind,
+    /// Whose its files are, when they came as an archive.
+    pub(super) owners: Option<Arc<PathIndex>>,
     /// Removes the directory when the build is done.
     _tree: Option<Arc<TemporaryTree>>,
 }
@@ -48,17 +51,17 @@ pub(super) enum MainKind {
 impl MainContext {
     /// Opens the main context of `request`. Blocks.
     pub(super) fn open(request: &BuildRequest, online: &Online) -> Result<Self, Error> {
-        let remote = |root| Self { root, kind: MainKind::Remote, _tree: None };
+        let remote = |root| Self { root, kind: MainKind::Remote, owners: None, _tree: None };
         match &request.context {
             ContextLocation::Directory(path) => {
                 check_directory(path)?;
-                Ok(Self { root: path.clone(), kind: MainKind::Local, _tree: None })
+                Ok(Self { kind: MainKind::Local, ..remote(path.clone()) })
             }
             ContextLocation::Stdin => Self::from_stdin(online),
             ContextLocation::Http(url) => {
                 let file = online.file(url, FileName::Given(SINGLE_FILE), None)?;
                 match archive(&file, online)? {
-                    Some(tree) => Ok(remote(tree.root)),
+                    Some(tree) => Ok(Self { owners: tree.owners, ..remote(tree.root) }),
                     None => Ok(Self { kind: MainKind::SingleFile, ..remote(file.directory) }),
                 }
             }
@@ -94,15 +97,16 @@ impl MainContext {
             drop(stdin);
             let whole = std::io::Cursor::new(first).chain(std::io::stdin());
             let tree = TemporaryTree::unpack(store, whole, "standard input")?;
-            let root = tree.root().to_owned();
-            return Ok(Self { root, kind: MainKind::Remote, _tree: Some(Arc::new(tree)) });
+            let (root, owners) = (tree.root().to_owned(), tree.owners());
+            return Ok(Self { root, kind: MainKind::Remote, owners, _tree: Some(Arc::new(tree)) });
         }
         let rest = MAX_DOCKERFILE_BYTES + 1 - first.len() as u64;
         stdin.take(rest).read_to_end(&mut first).map_err(unreadable)?;
         let text = dockerfile_text(first, "standard input")?;
         let tree = TemporaryTree::new(store)?;
         let root = tree.root().to_owned();
-        Ok(Self { root, kind: MainKind::Dockerfile(text), _tree: Some(Arc::new(tree)) })
+        let kind = MainKind::Dockerfile(text);
+        Ok(Self { root, kind, owners: None, _tree: Some(Arc::new(tree)) })
     }
 }
 
@@ -128,18 +132,22 @@ pub(super) fn open_named(
     online: &Online,
 ) -> Result<Context, Error> {
     let about = |error: Error| error.about(format!("failed to get the build context `{name}`"));
-    let plain = |root| Context { root, ignored: Patterns::default(), ignore_file: None };
+    let plain =
+        |root| Context { root, ignored: Patterns::default(), ignore_file: None, owners: None };
     match location {
         ContextLocation::Directory(path) => {
             check_directory(path).map_err(about)?;
             let (ignored, ignore_file) = ignore_patterns(path, None).map_err(about)?;
-            Ok(Context { root: path.clone(), ignored, ignore_file })
+            Ok(Context { root: path.clone(), ignored, ignore_file, owners: None })
         }
         ContextLocation::Http(url) => {
             // BuildKit gives the archive itself, as a file `context`, which nobody can use.
             let file = online.file(url, FileName::Given(SINGLE_FILE), None).map_err(about)?;
             let tree = archive(&file, online).map_err(about)?;
-            Ok(plain(tree.map_or(file.directory, |tree| tree.root)))
+            Ok(match tree {
+                Some(tree) => Context { owners: tree.owners, ..plain(tree.root) },
+                None => plain(file.directory),
+            })
         }
         ContextLocation::Git(reference) => {
             let wanted = GitTree { reference, checksum: None, keep_git_dir: false };

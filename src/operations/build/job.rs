@@ -98,6 +98,7 @@ impl Job<'_> {
                 root: self.context.root.clone(),
                 ignored: self.sources.ignored.clone(),
                 ignore_file: self.sources.ignore_file.clone(),
+                owners: self.context.owners.clone(),
             },
             request: self.request.clone(),
             online: Arc::clone(self.online),

@@ -125,14 +125,14 @@ impl Fetcher<'_> {
         let kept = |commit: &str| entry.join("trees").join(wanted.id(commit, &directory));
         if let Some(commit) = pinned.filter(|commit| kept(commit).exists()) {
             let identity = wanted.identity(commit, &directory);
-            return Ok(Tree { root: kept(commit), identity });
+            return Ok(Tree { root: kept(commit), identity, owners: None });
         }
         let program = self.program(&address, &entry)?;
         let resolved = resolve(wanted, &program)?;
         if let Some(commit) = resolved.known_commit().filter(|commit| kept(commit).exists()) {
             check(wanted, &address, &resolved, commit)?;
             let identity = wanted.identity(commit, &directory);
-            return Ok(Tree { root: kept(commit), identity });
+            return Ok(Tree { root: kept(commit), identity, owners: None });
         }
         let _lock = self.lock(&entry)?;
         let repository = entry.join("repository");
@@ -150,7 +150,7 @@ impl Fetcher<'_> {
             };
             job.run(self.store, &root)?;
         }
-        Ok(Tree { root, identity: wanted.identity(&commit, &directory) })
+        Ok(Tree { root, identity: wanted.identity(&commit, &directory), owners: None })
     }
 
     /// Waits until no other process changes the entry.

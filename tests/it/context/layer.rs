@@ -12,6 +12,7 @@ pub(crate) struct LayerFile {
     /// The content, or what a symbolic link holds.
     pub(crate) content: String,
     pub(crate) mode: u32,
+    pub(crate) owner: (u64, u64),
     pub(crate) mtime: u64,
 }
 
@@ -42,7 +43,8 @@ pub(crate) fn files_of(store: &Path, config: &str) -> BTreeMap<String, LayerFile
             let header = member.header();
             let (mode, mtime) = (header.mode().unwrap(), header.mtime().unwrap());
             let path = member.path().unwrap().display().to_string();
-            files.insert(path, LayerFile { content, mode, mtime });
+            let owner = (header.uid().unwrap(), header.gid().unwrap());
+            files.insert(path, LayerFile { content, mode, owner, mtime });
         }
     }
     files

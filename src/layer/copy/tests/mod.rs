@@ -70,7 +70,7 @@ fn request(sources: &[&str], destination: &str) -> CopyRequest {
 }
 
 fn pick(root: &TempDir, request: &CopyRequest) -> Result<Selection, CopyError> {
-    select(Some(&SourceTree { root: root.path(), ignored: None }), request)
+    select(Some(&SourceTree { root: root.path(), ignored: None, owners: None }), request)
 }
 
 fn tar_of(root: &TempDir, view: &View, request: &CopyRequest) -> Result<Vec<u8>, CopyError> {
@@ -324,7 +324,7 @@ fn the_ignore_file_decides_what_is_there() {
     let root =
         tree(&["keep/a", "keep/b.log", "skip/deep/wanted", "skip/deep/not", "gone/x", "e/b.log"]);
     let ignored = Patterns::parse("gone\n**/*.log\nskip\n!skip/deep/wanted\n").unwrap();
-    let tree = SourceTree { root: root.path(), ignored: Some(&ignored) };
+    let tree = SourceTree { root: root.path(), ignored: Some(&ignored), owners: None };
     let listing = |sources: &[&str]| {
         let request = request(sources, "/");
         let mut tar = LayerTar::new(Vec::new());
