@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dockerfile::{Patterns, Reason};
-use crate::layer::PathIndex;
+use crate::layer::{Metadata, PathIndex};
 
 /// A build context.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Context {
     /// Whose the files are, when they came as an archive: a `COPY` keeps that, as in BuildKit. Those
     /// of every other context belong to root.
     pub owners: Option<Arc<PathIndex>>,
+    /// What of its files' metadata counts.
+    pub metadata: Metadata,
 }
 
 impl Context {

@@ -7,8 +7,8 @@ use crate::build::{Form, HistoryItem, Layer, Outline, Parts, Plan, PlanOptions, 
 use crate::dockerfile;
 use crate::image::{Descriptor, Platform, Reference};
 use crate::layer::{
-    Compression, CopyInput, CopyRequest, LayerTar, LayerWriter, SealedLayer, SourceTree, View,
-    decompress, select,
+    Compression, CopyInput, CopyRequest, LayerTar, LayerWriter, Metadata, SealedLayer, SourceTree,
+    View, decompress, select,
 };
 use crate::store::Store;
 
@@ -140,7 +140,10 @@ fn seal_directory(store: &Store, root: &Path) -> Result<SealedLayer, Error> {
         keep_ownership: true,
         ..CopyRequest::default()
     };
-    let selection = select(Some(&SourceTree { root, ignored: None, owners: None }), &request)?;
+    let selection = select(
+        Some(&SourceTree { root, ignored: None, owners: None, metadata: Metadata::All }),
+        &request,
+    )?;
     let ingest = store.ingest_file()?;
     let output = duplicate(ingest.file())?;
     let mut tar = LayerTar::new(LayerWriter::new(output, Compression::default()));

@@ -13,8 +13,9 @@ use super::stack::{load_indexes, make_directory, prepare_stack, tree_of};
 use super::wire::{receive_message, send_message};
 use crate::image::DiffId;
 use crate::layer::{
-    ApplyOptions, Compression, CopyError, Error as LayerError, LayerTar, LayerWriter, PathIndex,
-    SealedLayer, Selection, SourceTree, StatCache, VerifiedTar, View, apply, diff, select,
+    ApplyOptions, Compression, CopyError, Error as LayerError, LayerTar, LayerWriter, Metadata,
+    PathIndex, SealedLayer, Selection, SourceTree, StatCache, VerifiedTar, View, apply, diff,
+    select,
 };
 
 /// Takes requests until the socket ends, and returns the process's exit code.
@@ -141,7 +142,7 @@ fn copy_from(request: &CopyFromRequest, output: OwnedFd) -> Result<SealedLayer, 
 /// Selects from the merged tree of the source's layers, which stays there as long as what is held.
 fn select_from(request: &CopyFromRequest) -> Result<(Selection, Option<OwnedFd>), Failure> {
     let (root, held) = tree_of(&request.layers, &request.indexes, &request.snapshots_directory)?;
-    let tree = SourceTree { root: &root, ignored: None, owners: None };
+    let tree = SourceTree { root: &root, ignored: None, owners: None, metadata: Metadata::All };
     let selection = select(Some(&tree), &request.copy).map_err(|error| copy_failure(&error))?;
     Ok((selection, held))
 }

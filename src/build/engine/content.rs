@@ -113,6 +113,7 @@ pub(super) fn select_in(
         root: &context.root,
         ignored: Some(&context.ignored),
         owners: context.owners.as_deref(),
+        metadata: context.metadata,
     });
     Ok(select(tree.as_ref(), request)?)
 }

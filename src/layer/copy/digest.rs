@@ -23,7 +23,7 @@ use super::select::{Selection, Source};
 use super::stat_cache::now_ns;
 use super::tree::{Kind, failed};
 use super::walk::Node;
-use super::{CopyError, StatCache};
+use super::{CopyError, Metadata, StatCache};
 
 /// Part of the listing: another form of it must not find the keys of this one.
 const VERSION: &[u8] = b"rpub content 1";
@@ -68,7 +68,10 @@ impl Selection {
                 let content = (node.meta.kind == Kind::File).then(|| contents.next()).flatten();
                 if let Some(content) = content {
                     listing.bytes.extend_from_slice(&content.sha256);
-                    listing.xattrs(&content.xattrs);
+                    match source.metadata {
+                        Metadata::All => listing.xattrs(&content.xattrs),
+                        Metadata::Portable => listing.xattrs(&Xattrs::new()),
+                    }
                 }
             }
         }

@@ -107,4 +107,18 @@ pub struct SourceTree<'a> {
     /// Whose its files are, when that counts and the files themselves do not tell: what unpacking
     /// them without their owners found.
     pub owners: Option<&'a PathIndex>,
+    /// What of the files' metadata counts.
+    pub metadata: Metadata,
+}
+
+/// What of the metadata of a tree's files counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Metadata {
+    /// All that a layer holds.
+    #[default]
+    All,
+    /// What every checkout of the same files has, as git would say it: directories and files that
+    /// their owner may execute have mode 0755, other files 0644; hard links are files of their own;
+    /// there are no extended attributes.
+    Portable,
 }

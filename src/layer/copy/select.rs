@@ -13,7 +13,7 @@ use super::pattern::{Pattern, has_wildcard};
 use super::stat_cache::now_ns;
 use super::tree::{Kind, Meta, Tree, clean, failed};
 use super::walk::{Node, walk};
-use super::{CopyError, CopyInput, CopyRequest, SourceTree};
+use super::{CopyError, CopyInput, CopyRequest, Metadata, SourceTree};
 
 /// What the source arguments of one COPY or ADD name, with the metadata of every file.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(super) struct Source {
     pub(super) extract: bool,
     /// Whether a directory is copied itself, not only what is in it.
     pub(super) whole: bool,
+    /// What of the metadata counts.
+    pub(super) metadata: Metadata,
 }
 
 /// Finds what the sources of `request` name, paths in `tree`, and reads the metadata of all of it.
@@ -66,7 +68,9 @@ pub fn select(
     };
     let mut others = Vec::new();
     let mut sources = Vec::new();
+    let is_portable = tree.is_some_and(|tree| tree.metadata == Metadata::Portable);
     for input in &request.sources {
+        let before = sources.len();
         let number = usize::from(main.is_some()) + others.len();
         match input {
             CopyInput::Path(path) if request.parents => {
@@ -93,6 +97,9 @@ pub fn select(
                 (source.tree, source.whole) = (number, true);
                 sources.push(source);
             }
+        }
+        if is_portable && needs_tree(input) {
+            sources[before..].iter_mut().for_each(Source::make_portable);
         }
     }
     if let Some(owners) = used.and_then(|tree| tree.owners) {
@@ -182,7 +189,23 @@ impl Source {
     fn new(name: OsString, node: Node, content: Vec<Node>) -> Self {
         let (tree, inline) = (0, None);
         let (keep_ownership, extract, whole) = (false, false, false);
-        Self { tree, name, node, content, inline, keep_ownership, extract, whole }
+        let metadata = Metadata::All;
+        Self { tree, name, node, content, inline, keep_ownership, extract, whole, metadata }
+    }
+
+    /// Leaves out what differs between checkouts of the same files.
+    fn make_portable(&mut self) {
+        self.metadata = Metadata::Portable;
+        for node in std::iter::once(&mut self.node).chain(&mut self.content) {
+            let is_executable = node.meta.mode & 0o100 != 0;
+            node.meta.mode = match node.meta.kind {
+                Kind::Symlink => node.meta.mode,
+                Kind::File if !is_executable => 0o644,
+                _ => 0o755,
+            };
+            node.meta.links = 1;
+            node.xattrs.clear();
+        }
     }
 
     /// Returns the source itself and all that is below it, in order.

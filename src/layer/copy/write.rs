@@ -11,7 +11,7 @@ use super::destination::{PARENT_MODE, Plan, Planned, destination};
 use super::files::{Opener, read_xattrs};
 use super::select::{Selection, Source};
 use super::tree::Kind;
-use super::{CopyError, CopyRequest};
+use super::{CopyError, CopyRequest, Metadata};
 
 impl Selection {
     /// Writes the selection as entries below the destination of `request` in the root file system
@@ -89,7 +89,9 @@ impl Selection {
                 first_names.insert(key, path);
             }
             let file = opener.open(source.tree, node)?;
-            entry.xattrs = read_xattrs(&file);
+            if source.metadata == Metadata::All {
+                entry.xattrs = read_xattrs(&file);
+            }
             tar.append(&entry, Some(&mut file.take(meta.size)))?;
         }
         Ok(())

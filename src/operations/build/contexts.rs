@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::build::Context;
 use crate::dockerfile::{self, NotText, Patterns};
-use crate::layer::PathIndex;
+use crate::layer::{Metadata, PathIndex};
 use crate::operations::{Error, Kind, Snippet};
 use crate::remote::{
     FileName, GitTree, RemoteFile, SNIFFED_BYTES, TemporaryTree, Tree, is_archive,
@@ -132,13 +132,16 @@ pub(super) fn open_named(
     online: &Online,
 ) -> Result<Context, Error> {
     let about = |error: Error| error.about(format!("failed to get the build context `{name}`"));
-    let plain =
-        |root| Context { root, ignored: Patterns::default(), ignore_file: None, owners: None };
+    let (owners, metadata) = (None, Metadata::All);
+    let plain = |root| {
+        let (ignored, ignore_file, owners) = (Patterns::default(), None, None);
+        Context { root, ignored, ignore_file, owners, metadata }
+    };
     match location {
         ContextLocation::Directory(path) => {
             check_directory(path).map_err(about)?;
             let (ignored, ignore_file) = ignore_patterns(path, None).map_err(about)?;
-            Ok(Context { root: path.clone(), ignored, ignore_file, owners: None })
+            Ok(Context { root: path.clone(), ignored, ignore_file, owners, metadata })
         }
         ContextLocation::Http(url) => {
             // BuildKit gives the archive itself, as a file `context`, which nobody can use.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::build::{Base, Bases, Context, ContextName, Engine, Layer, NoCaches, Plan};
+use crate::layer::Metadata;
 use crate::operations::session::blocking;
 use crate::operations::transfer::fetch_blob;
 use crate::operations::{Error, Kind, Session};
@@ -92,6 +93,11 @@ impl Job<'_> {
         .await
     }
 
+    /// Returns what counts of the metadata of files in contexts.
+    fn metadata(&self) -> Metadata {
+        if self.request.reproducible { Metadata::Portable } else { Metadata::All }
+    }
+
     fn contexts(&self) -> Contexts {
         Contexts {
             main: Context {
@@ -99,8 +105,10 @@ impl Job<'_> {
                 ignored: self.sources.ignored.clone(),
                 ignore_file: self.sources.ignore_file.clone(),
                 owners: self.context.owners.clone(),
+                metadata: self.metadata(),
             },
             request: self.request.clone(),
+            metadata: self.metadata(),
             online: Arc::clone(self.online),
         }
     }
@@ -110,6 +118,7 @@ impl Job<'_> {
 struct Contexts {
     main: Context,
     request: BuildRequest,
+    metadata: Metadata,
     online: Arc<Online>,
 }
 
@@ -120,7 +129,8 @@ impl Contexts {
             let message = format!("there is no build context `{name}`");
             return Err(Error::new(Kind::Internal, message));
         };
-        open_named(name, location, &self.online)
+        let context = open_named(name, location, &self.online)?;
+        Ok(Context { metadata: self.metadata, ..context })
     }
 }
 

@@ -66,10 +66,6 @@ pub async fn build(
     };
     let sources = Arc::new(sources);
     let plan = plan::plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
-    if plan.targets.len() > 1 {
-        let message = "several platforms at once are not supported by this version of rpub";
-        return Err(Error::new(Kind::Settings, message).hint("build one platform at a time"));
-    }
     let plan = Arc::new(plan);
     outputs.date(epoch(&request, &sources.text)?, &request)?;
     if outputs.0.iter().any(|choice| choice.wants_date() && choice.form.epoch.is_none()) {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::ignore::Patterns;
 use crate::image::Digest;
-use crate::layer::{Entry, EntryKind, LayerTar, View};
+use crate::layer::{Entry, EntryKind, LayerTar, Metadata, View};
 
 use super::*;
 
@@ -70,7 +70,15 @@ fn request(sources: &[&str], destination: &str) -> CopyRequest {
 }
 
 fn pick(root: &TempDir, request: &CopyRequest) -> Result<Selection, CopyError> {
-    select(Some(&SourceTree { root: root.path(), ignored: None, owners: None }), request)
+    select(
+        Some(&SourceTree {
+            root: root.path(),
+            ignored: None,
+            owners: None,
+            metadata: Metadata::All,
+        }),
+        request,
+    )
 }
 
 fn tar_of(root: &TempDir, view: &View, request: &CopyRequest) -> Result<Vec<u8>, CopyError> {
@@ -324,7 +332,12 @@ fn the_ignore_file_decides_what_is_there() {
     let root =
         tree(&["keep/a", "keep/b.log", "skip/deep/wanted", "skip/deep/not", "gone/x", "e/b.log"]);
     let ignored = Patterns::parse("gone\n**/*.log\nskip\n!skip/deep/wanted\n").unwrap();
-    let tree = SourceTree { root: root.path(), ignored: Some(&ignored), owners: None };
+    let tree = SourceTree {
+        root: root.path(),
+        ignored: Some(&ignored),
+        owners: None,
+        metadata: Metadata::All,
+    };
     let listing = |sources: &[&str]| {
         let request = request(sources, "/");
         let mut tar = LayerTar::new(Vec::new());
