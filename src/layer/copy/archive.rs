@@ -63,6 +63,10 @@ impl Archive {
             let name = member.path().map_err(failed)?.into_owned();
             let outside = || CopyError::Outside { archive: archive.clone(), entry: name.clone() };
             let below = clean_inside(&name).ok_or_else(outside)?;
+            // The destination is there already and keeps its metadata.
+            if below.as_os_str().is_empty() {
+                continue;
+            }
             let Some(path) = place(plan, target, &below)? else { continue };
             let mut entry = read_entry(&mut member, path).map_err(failed)?;
             if let EntryKind::HardLink { target: link } = &mut entry.kind {

@@ -104,7 +104,8 @@ pub(super) fn entries(tar: &[u8]) -> Vec<Entry> {
         let entry = entry(&mut member.unwrap());
         let path = entry.path.clone();
         let opaque = entry.kind == Kind::Opaque;
-        assert!(found.insert((path.clone(), opaque), entry).is_none(), "{path} stands twice");
+        // Of several members of one name the last counts, as when it is unpacked.
+        found.insert((path, opaque), entry);
     }
     found.into_values().collect()
 }

@@ -65,14 +65,16 @@ impl World {
             command = self.context.rpub(["build"]);
         }
         command = command.current_dir(&directory).args(["--metadata-file", "metadata"]);
-        if !options.iter().any(|option| option == "-f" || option.starts_with("--file")) {
+        // Options that end with `--` name the context, and leave the file to the program.
+        let is_whole = options.last().is_some_and(|option| option == "--");
+        if !is_whole && !options.iter().any(|option| option == "-f") {
             command = command.args(["-f", "Dockerfile"]);
         }
         for line in case.lines("environment") {
             let (name, value) = line.split_once('=').unwrap();
             command = command.env(name, value);
         }
-        if options.last().is_none_or(|option| option != "--") {
+        if !is_whole {
             command = command.arg("context");
         }
         let output = command.args(options.iter().filter(|option| *option != "--")).run();

@@ -62,6 +62,9 @@ pub(super) fn label(state: &mut State, pairs: &[Pair]) -> Result<(), Error> {
 }
 
 pub(super) fn expose(state: &mut State, words: &[Word]) -> Result<(), Error> {
+    // BuildKit sorts the words as they are written, before it expands them.
+    let mut words: Vec<&Word> = words.iter().collect();
+    words.sort_by_key(|word| &word.text);
     let mut named = Vec::new();
     for word in words {
         for text in state.expand_several(word)? {
@@ -69,7 +72,6 @@ pub(super) fn expose(state: &mut State, words: &[Word]) -> Result<(), Error> {
             named.extend(ports);
         }
     }
-    named.sort();
     state.note(format!("EXPOSE {}", plain_list(&named)));
     state.config.config.exposed_ports.extend(named.into_iter().map(|port| (port, Empty {})));
     Ok(())
