@@ -65,7 +65,17 @@ impl Case {
                 fs_err::remove_file(self.directory.join(other)).unwrap();
             }
         }
-        fs_err::write(self.directory.join(golden), text).unwrap();
+        self.write(golden, text);
+    }
+
+    /// Writes one of its files, or removes it when nothing is to be in it.
+    pub(super) fn write(&self, name: &str, text: &str) {
+        let path = self.directory.join(name);
+        if text.is_empty() {
+            let _ = fs_err::remove_file(path);
+        } else {
+            fs_err::write(path, text).unwrap();
+        }
     }
 
     /// Copies the case into the world, runs its `setup` there, as the user, and dates its context;

@@ -57,7 +57,8 @@ pub(super) fn read(blobs: &Path, digest: &str, bases: &[BaseImage]) -> Vec<Image
     digests.flat_map(|digest| read(blobs, digest, bases)).collect()
 }
 
-fn read_manifest(blobs: &Path, manifest: &Value, bases: &[BaseImage]) -> Image {
+/// Reads the image of one manifest.
+pub(super) fn read_manifest(blobs: &Path, manifest: &Value, bases: &[BaseImage]) -> Image {
     let digest = |descriptor: &Value| descriptor["digest"].as_str().unwrap().to_owned();
     let config = blob(blobs, &digest(&manifest["config"]));
     let config: Value = serde_json::from_slice(&config).unwrap();
@@ -143,7 +144,9 @@ fn entry(member: &mut tar::Entry<'_, &[u8]>) -> Entry {
     };
     let path = if path.is_empty() { ".".to_owned() } else { path };
     let header = member.header();
-    let (mode, owner) = (header.mode().unwrap(), (header.uid().unwrap(), header.gid().unwrap()));
+    // Some tools repeat the kind of the file above these bits.
+    let mode = header.mode().unwrap() & 0o7777;
+    let owner = (header.uid().unwrap(), header.gid().unwrap());
     // A deletion has no time of its own.
     let is_gone = matches!(kind, Kind::Whiteout | Kind::Opaque);
     let time = if is_gone { String::new() } else { time(header.mtime().unwrap()) };

@@ -7,7 +7,7 @@
 //! - `options`, arguments of `rpub build`, one a line, and `environment`, `NAME=value` lines; both
 //!   may name files of the case, which is where the program runs;
 //! - the golden: `image`, what was built, or `build-error`, what was said instead;
-//! - `buildah`: how another builder differs, see [`buildah`].
+//! - `buildah`: how another builder differs.
 //!
 //! Cases with `expected` or `error` are for the parser's own test. `RPUB_TEST_UPDATE=1` writes the
 //! goldens, which must be read before they are kept; `RPUB_TEST_CASES=TEXT` takes only the cases
@@ -28,8 +28,8 @@ use image::BaseImage;
 
 use crate::context::{Output, Registry, Role, TestContext, has_tools, variable};
 
-/// The machine's platform, for which the goldens are.
-const PLATFORM: &str = "linux/amd64";
+/// Where the program reads which registry stands for which.
+const REGISTRIES: &str = "home/settings/containers/registries.conf";
 
 /// Everything that the cases share.
 struct World {
@@ -52,18 +52,15 @@ impl World {
             "[[registry]]\nprefix = \"docker.io\"\nlocation = \"{}\"\ninsecure = true\n",
             registry.name()
         );
-        context.write("home/settings/containers/registries.conf", settings);
+        context.write(REGISTRIES, settings);
         Some(Self { bases, _registry: registry, context })
     }
 
     /// Builds a case; returns the golden that it must have.
     fn build(&self, case: &Case) -> (&'static str, String) {
         let directory = case.prepare(&self.context);
-        let mut command = self.context.rpub(["build", "--platform", PLATFORM]);
         let options = case.lines("options");
-        if options.iter().any(|option| option.starts_with("--platform")) {
-            command = self.context.rpub(["build"]);
-        }
+        let mut command = self.context.rpub(["build"]);
         command = command.current_dir(&directory).args(["--metadata-file", "metadata"]);
         // Options that end with `--` name the context, and leave the file to the program.
         let is_whole = options.last().is_some_and(|option| option == "--");

@@ -54,8 +54,11 @@ impl Walk<'_> {
         let escape = self.outline.dockerfile.escape;
         let stage = &self.outline.dockerfile.stages[number];
         match needed.start {
-            // As in BuildKit, `--platform` of `FROM scratch` has no effect.
-            StageBase::Scratch => Ok(State::scratch(&self.options.platform, escape)),
+            // As in BuildKit, `--platform` of `FROM scratch` has no effect, but must be well.
+            StageBase::Scratch => {
+                self.outline.stage_platform(number)?;
+                Ok(State::scratch(&self.options.platform, escape))
+            }
             StageBase::Context(context) => {
                 let platform = self.outline.stage_platform(number)?;
                 let mut state = State::scratch(&platform, escape);
