@@ -6,6 +6,7 @@
 //! configurations and gives every step, fully expanded, and every stage's final configuration.
 //! A build for several platforms has an outline and a plan for each; [`Plan::merge`] joins them.
 
+mod arguments;
 mod contexts;
 mod environment;
 mod format;

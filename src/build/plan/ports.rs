@@ -1,25 +1,46 @@
 //! `EXPOSE` and `STOPSIGNAL` arguments.
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
 /// Reads one expanded word of `EXPOSE` and returns the ports it names, as `80/tcp`.
 ///
-/// A word is `[[address:]host:]port[-port][/protocol]`; only the container's side counts
-/// (`docker/go-connections`, `nat.ParsePortSpec`).
+/// A word is `[[address:]host:]port[-port][/protocol]`; only the container's side counts, but all of
+/// it must be well (BuildKit, `parsePortSpec`).
 pub(super) fn ports(word: &str) -> Result<Vec<String>, String> {
-    let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
-    let protocol = if protocol.is_empty() { "tcp" } else { protocol.as_str() };
-    if !matches!(protocol, "tcp" | "udp" | "sctp") {
-        return Err(format!("invalid proto: {protocol}"));
+    let (rest, container) = word.rsplit_once(':').unwrap_or(("", word));
+    let (address, host) = rest.rsplit_once(':').unwrap_or(("", rest));
+    let (range, protocol) = container.split_once('/').unwrap_or((container, ""));
+    if range.is_empty() {
+        return Err(format!("no port specified: {container}<empty>"));
     }
-    let container = range.rsplit(':').next().unwrap_or(range);
-    let (first, last) = container.split_once('-').unwrap_or((container, container));
-    let number =
-        |text: &str| text.parse::<u16>().map_err(|_| format!("invalid containerPort: {text}"));
-    let (first, last) = (number(first)?, number(last)?);
-    if last < first {
-        return Err(format!("invalid containerPort: {container}"));
+    let protocol = match protocol.to_ascii_lowercase() {
+        empty if empty.is_empty() => "tcp".to_owned(),
+        known if matches!(known.as_str(), "tcp" | "udp" | "sctp") => known,
+        other => return Err(format!("invalid proto: {other}")),
+    };
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let bare = bare.unwrap_or(address);
+    if !bare.is_empty() && bare.parse::<IpAddr>().is_err() {
+        return Err(format!("invalid IP address: {bare}"));
     }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    let ports = port_range(range).ok_or_else(|| format!("invalid containerPort: {range}"))?;
+    if !host.is_empty() {
+        let hosts = port_range(host).ok_or_else(|| format!("invalid hostPort: {host}"))?;
+        // A range of the host's ports for one of the container's means any of them.
+        if ports.len() > 1 && hosts.len() != ports.len() {
+            return Err(format!(
+                "invalid ranges specified for container and host Ports: {range} and {host}"
+            ));
+        }
+    }
+    Ok(ports.map(|port| format!("{port}/{protocol}")).collect())
+}
+
+fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some(first..=last)
 }
 
 /// The signals by name, without `SIG`, in the numbering of Linux on x86 and arm.
@@ -56,8 +77,22 @@ mod tests {
         assert_eq!(ok("53/UDP"), ["53/udp"]);
         assert_eq!(ok("7000-7002/tcp"), ["7000/tcp", "7001/tcp", "7002/tcp"]);
         assert_eq!(ok("127.0.0.1:80:8080"), ["8080/tcp"]);
-        for word in ["", "x", "80/http", "9-8", "70000"] {
-            assert!(ports(word).is_err(), "{word} was accepted");
+        assert_eq!(ok("9-11"), ["9/tcp", "10/tcp", "11/tcp"]);
+        assert_eq!(ok("[::1]:80:8080/tcp"), ["8080/tcp"]);
+        assert_eq!(ok("::1:80:8080"), ["8080/tcp"]);
+        assert_eq!(ok("8000-8010:80"), ["80/tcp"]);
+        for (word, message) in [
+            ("", "no port specified: <empty>"),
+            ("/udp", "no port specified: /udp<empty>"),
+            ("x", "invalid containerPort: x"),
+            ("80/http", "invalid proto: http"),
+            ("9-8", "invalid containerPort: 9-8"),
+            ("70000", "invalid containerPort: 70000"),
+            ("x:80", "invalid hostPort: x"),
+            ("a.b:80:80", "invalid IP address: a.b"),
+            ("1-3:8-9", "invalid ranges specified for container and host Ports: 8-9 and 1-3"),
+        ] {
+            assert_eq!(ports(word).unwrap_err(), message, "{word}");
         }
     }
 

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use indexmap::IndexMap;
-
 use crate::dockerfile::{
     ExpandError, Heredoc, Instruction, Span, Word, expand_heredoc, expand_shown, expand_word,
     expand_words,
 };
 use crate::image::{ImageConfig, Platform, RuntimeConfig};
 
+use super::arguments::Arguments;
 use super::{
     Copy, CopySource, Environment, Error, Origin, PlanOptions, StartingPoint, Unpack, Work,
 };
@@ -29,8 +28,8 @@ pub(super) struct State {
     environment: Environment,
     /// Where variables stand in the configuration's list.
     config_places: HashMap<String, usize>,
-    /// The `ARG`s so far with their values, as history shows them.
-    pub(super) args: IndexMap<String, Option<String>>,
+    /// The `ARG`s so far.
+    arguments: Arguments,
     /// Whether this very stage has set `CMD` (BuildKit clears an inherited one at `ENTRYPOINT`).
     pub(super) cmd_is_own: bool,
     /// The history that this stage added.
@@ -93,7 +92,7 @@ impl State {
             steps: Vec::new(),
             base: StartingPoint::Stage(position),
             config,
-            args: below.args.clone(),
+            arguments: below.arguments.clone(),
             variables: below.variables.clone(),
             environment: below.environment.clone(),
             config_places: below.config_places.clone(),
@@ -118,7 +117,7 @@ impl State {
             variables,
             environment,
             config_places,
-            args: IndexMap::new(),
+            arguments: Arguments::default(),
             cmd_is_own: false,
             history: Vec::new(),
             steps: Vec::new(),
@@ -180,6 +179,7 @@ impl State {
     pub(super) fn set_env(&mut self, key: &str, value: &str) {
         self.variables.insert(key.to_owned(), value.to_owned());
         self.environment.set(key, value);
+        self.arguments.change(key, value);
     }
 
     /// Sets a variable of the configuration; one that is there keeps its place.
@@ -197,7 +197,8 @@ impl State {
     /// Returns the shell of shell forms.
     pub(super) fn shell(&self) -> Vec<String> {
         let default = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
-        self.config.config.shell.clone().unwrap_or_else(default)
+        let shell = self.config.config.shell.clone().filter(|shell| !shell.is_empty());
+        shell.unwrap_or_else(default)
     }
 
     /// Returns the working directory: absolute, `/` when none is set.
@@ -278,28 +279,33 @@ impl State {
         self.environment.clone()
     }
 
-    /// Returns the arguments as the history of `RUN` shows them: `|2 a=b c=d`.
-    pub(super) fn run_args(&self) -> Vec<String> {
-        if self.args.is_empty() {
-            return Vec::new();
-        }
-        let values = self.args.iter().map(|(key, value)| {
-            let current = self.variables.get(key).or(value.as_ref());
-            format!("{key}={}", current.map_or("", String::as_str))
-        });
-        std::iter::once(format!("|{}", self.args.len())).chain(values).collect()
+    /// Declares an argument, whose value may have been set as a variable.
+    pub(super) fn declare(&mut self, name: &str, value: Option<&str>) {
+        let present = self.variables.get(name).map(String::as_str).or(value);
+        self.arguments.declare(name, present.unwrap_or_default());
     }
 
-    /// Returns proxy arguments that were given but that no `ARG` declares.
+    /// Returns the history entry of a `RUN` of these arguments.
+    pub(super) fn run_history(&mut self, args: &[String]) -> String {
+        format!("RUN {}{} # buildkit", self.arguments.shown(), args.join(" "))
+    }
+
+    /// Returns the proxies among the build arguments under both names that programs look for, but for
+    /// what the environment has anyway (BuildKit, `proxyEnvFromBuildArgs`).
     pub(super) fn proxy_env(&self, build_args: &BTreeMap<String, String>) -> Vec<String> {
         const NAMES: [&str; 5] =
             ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
-        build_args
-            .iter()
-            .filter(|(key, _)| NAMES.iter().any(|name| key.eq_ignore_ascii_case(name)))
-            .filter(|(key, _)| !self.args.contains_key(*key))
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect()
+        let mut proxies = Vec::new();
+        for name in NAMES {
+            let given = build_args.iter().rfind(|(key, _)| key.eq_ignore_ascii_case(name));
+            let Some((_, value)) = given else { continue };
+            for name in [name.to_owned(), name.to_ascii_lowercase()] {
+                if !self.variables.contains_key(&name) {
+                    proxies.push(format!("{name}={value}"));
+                }
+            }
+        }
+        proxies
     }
 }
 

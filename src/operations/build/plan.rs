@@ -17,6 +17,9 @@ use super::location::{ContextLocation, LayoutImage};
 use super::request::BuildRequest;
 use super::sources::Sources;
 
+/// The build argument that dates the image.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// Reads, parses and plans; resolves the bases side by side.
 pub(super) async fn plan(
     session: &Session,
@@ -61,8 +64,13 @@ async fn options(request: &BuildRequest) -> Result<Vec<PlanOptions>, Error> {
     }
     let names_platform = platforms.len() > 1;
     let contexts = named_contexts(request)?;
+    let mut build_args = request.build_args.clone();
+    // As in BuildKit, an empty date is none at all.
+    if build_args.get(EPOCH).is_some_and(String::is_empty) {
+        build_args.remove(EPOCH);
+    }
     let options = platforms.into_iter().map(|platform| PlanOptions {
-        build_args: request.build_args.clone(),
+        build_args: build_args.clone(),
         target: request.target.clone(),
         platform_is_given,
         names_platform,

@@ -1,5 +1,6 @@
 //! What Dockerfiles become. The helpers are here, the tests by topic in the files below.
 
+mod config;
 mod contexts;
 mod copy;
 mod mounts;
@@ -187,7 +188,7 @@ fn proxies_are_given_but_not_recorded() {
     let mut proxied = options();
     proxied.build_args.insert("http_proxy".to_owned(), "http://p".to_owned());
     let plan = plan_with("FROM base\nRUN a\n", &proxied, &RuntimeConfig::default()).expect("valid");
-    assert_eq!(runs(&plan)[0].proxy_env, ["http_proxy=http://p"]);
+    assert_eq!(runs(&plan)[0].proxy_env, ["HTTP_PROXY=http://p", "http_proxy=http://p"]);
     assert!(!runs(&plan)[0].env.list().iter().any(|entry| entry.contains("proxy")));
     assert_eq!(history(&plan), ["RUN /bin/sh -c a # buildkit"]);
 }

@@ -61,12 +61,12 @@ pub(super) fn label(state: &mut State, pairs: &[Pair]) -> Result<(), Error> {
     Ok(())
 }
 
+/// `EXPOSE`: words count in the order of their texts, as BuildKit sorts them before it expands them.
 pub(super) fn expose(state: &mut State, words: &[Word]) -> Result<(), Error> {
-    // BuildKit sorts the words as they are written, before it expands them.
-    let mut words: Vec<&Word> = words.iter().collect();
-    words.sort_by_key(|word| &word.text);
+    let mut sorted: Vec<&Word> = words.iter().collect();
+    sorted.sort_by(|a, b| a.text.cmp(&b.text));
     let mut named = Vec::new();
-    for word in words {
+    for word in sorted {
         for text in state.expand_several(word)? {
             let ports = ports(&text).map_err(|message| Error::refused(message, word.span))?;
             named.extend(ports);

@@ -196,7 +196,7 @@ impl Walk<'_> {
                     state.set_env(name, value);
                 }
             }
-            state.args.insert(name.to_owned(), value);
+            state.declare(name, value.as_deref());
         }
         state.note(shown);
         Ok(())

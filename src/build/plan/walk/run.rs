@@ -30,9 +30,7 @@ impl Walk<'_> {
         }
         self.check_platform(state, instruction)?;
         let (args, script) = command(state, instruction, run)?;
-        let mut words = state.run_args();
-        words.extend(args.iter().cloned());
-        let created_by = format!("RUN {} # buildkit", words.join(" "));
+        let created_by = state.run_history(&args);
         let hostname = self.options.build_args.get(HOSTNAME_ARG).filter(|name| !name.is_empty());
         let work = Work::Run(Run {
             args,
