@@ -283,6 +283,17 @@ fn what_cannot_be_copied_says_why() {
         ("COPY src/[a /", &["invalid pattern `src/[a`"]),
         ("COPY --chown=nobody src /", &["unknown user `nobody`"]),
         ("COPY --link --chown=nobody src /", &["unknown user `nobody`", "give `--chown` numbers"]),
+        (
+            "COPY --from=busybox /bin/busybos /",
+            &[
+                "\"/bin/busybos\": not found",
+                "did you mean `/bin/busybox`, in the image `busybox:latest`?",
+            ],
+        ),
+        (
+            "COPY --from=busybox /none/x /",
+            &["\"/none/x\": not found", "the image `busybox:latest` has no such file"],
+        ),
         ("ADD damaged.tar /", &["failed to extract `damaged.tar`"]),
         ("ADD cut.tgz /", &["failed to extract `cut.tgz`"]),
     ];

@@ -46,7 +46,10 @@ impl Build<'_> {
                 self.copy_from(stage, copy, below, &self.plan.bases[image].layers)
             }
         };
-        done.map_err(|error| explain(context, step, error))
+        done.map_err(|error| match copy.from {
+            Origin::Context(_) => explain(context, step, error),
+            from => self.explain_from(from, step, error),
+        })
     }
 
     fn copy_context(

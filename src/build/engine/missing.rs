@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::dockerfile;
 use crate::ignore::Reason;
 use crate::layer::CopyError;
+use crate::sandbox;
 
+use super::Build;
 use crate::build::Error;
 use crate::build::context::Context;
-use crate::build::plan::Step;
+use crate::build::layer::Layer;
+use crate::build::plan::{Origin, Step};
 
 /// Turns what the user can mend into a refusal at the instruction.
 pub(super) fn explain(context: Option<&Context>, step: &Step, error: Error) -> Error {
@@ -36,6 +39,44 @@ pub(super) fn explain(context: Option<&Context>, step: &Step, error: Error) -> E
             Error::Refused { message: error.to_string(), span: Some(step.span), hint: None }
         }
         _ => Error::Copy(error),
+    }
+}
+
+impl Build<'_> {
+    /// Does what [`explain`] does for a copy from another stage or an image.
+    pub(super) fn explain_from(&self, from: Origin, step: &Step, error: Error) -> Error {
+        let Error::Sandbox(sandbox::Error::CopySourceNotFound { pattern }) = error else {
+            return explain(None, step, error);
+        };
+        let (place, layers) = match from {
+            Origin::Stage(at) => {
+                let name = &self.plan.stages[at].name;
+                (format!("the stage `{name}`"), self.wait_for(at).ok())
+            }
+            Origin::Image(at) => {
+                let base = &self.plan.bases[at];
+                (format!("the image `{}`", base.reference.familiar()), Some(base.layers.clone()))
+            }
+            Origin::Context(_) => ("the build context".to_owned(), None),
+        };
+        let near = layers.and_then(|layers| self.near(&layers, &relative(&pattern)));
+        let hint = match near {
+            Some(near) => format!("did you mean `/{}`, in {place}?", near.display()),
+            None => format!("{place} has no such file"),
+        };
+        let message = format!("\"{pattern}\": not found");
+        Error::Refused { message, span: Some(step.span), hint: Some(hint) }
+    }
+
+    /// Returns the path that `path` may have been meant to be, in the same directory.
+    fn near(&self, layers: &[Layer], path: &Path) -> Option<PathBuf> {
+        // Only for the hint: what cannot be read has no near names.
+        let view = self.view(layers).ok()?;
+        let directory = view.resolve(path.parent()?, true).ok()?;
+        let children = view.children(&directory);
+        let names: Vec<_> = children.iter().filter_map(|e| e.path.file_name()?.to_str()).collect();
+        let wanted = path.file_name()?.to_string_lossy();
+        Some(directory.join(dockerfile::suggest(&wanted, names.iter().copied())?))
     }
 }
 
