@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::cache_mount::{disk_usage, make_cache};
 use super::protocol::{
     Answer, Attempt as _, CopyFromRequest, Failure, Reply, SealRequest, ToFiler, UnpackRequest,
     Work,
@@ -60,6 +61,17 @@ fn perform(work: Work, descriptor: Option<OwnedFd>) -> Result<Answer, Failure> {
         }
         Work::Remove(paths) => {
             paths.iter().try_for_each(|path| remove(path)).map(|()| Answer::Done)
+        }
+        Work::MakeCache(request) => {
+            let made = make_cache(&request);
+            if made.is_err() {
+                let _ = remove(&request.path);
+            }
+            made.map(|()| Answer::Done)
+        }
+        Work::Measure(paths) => {
+            let sizes = paths.iter().map(|path| disk_usage(path));
+            sizes.collect::<Result<_, _>>().map(Answer::Sizes)
         }
         Work::Stack(request) => prepare_stack(&request).map(Answer::Stack),
     }

@@ -10,6 +10,7 @@
 //! memory freely, and because a parent-death signal follows the forking thread. The *filer* works on
 //! files in many threads. Either one's death ends the other, and every pending request with an error.
 
+mod cache_mount;
 mod error;
 mod filer;
 mod handover;
@@ -28,6 +29,7 @@ mod user;
 mod wire;
 mod worker;
 
+pub use cache_mount::{CacheSeed, MakeCacheRequest};
 pub use error::{Error, Isolation};
 pub use handover::{Handover, Passed};
 pub use protocol::{CopyFromRequest, Exit, SealRequest, UnpackRequest};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::image::{DiffId, Digest};
 use crate::layer::{Compression, CopyRequest, SealedLayer};
 
+use super::cache_mount::MakeCacheRequest;
 use super::request::RunRequest;
 
 /// How a command ended.
@@ -131,6 +132,10 @@ pub(super) enum Work {
     CopyDigest(Box<CopyFromRequest>),
     /// Answer: [`Answer::Done`].
     Remove(Vec<PathBuf>),
+    /// Answer: [`Answer::Done`].
+    MakeCache(Box<MakeCacheRequest>),
+    /// Measures trees. Answer: [`Answer::Sizes`].
+    Measure(Vec<PathBuf>),
     /// Finds the directories to stack for these layers. Answer: [`Answer::Stack`].
     Stack(StackRequest),
 }
@@ -168,6 +173,8 @@ pub(super) enum Answer {
     Sealed(SealedLayer),
     /// A content key.
     Digest(Digest),
+    /// Bytes on disk, in the order of the paths.
+    Sizes(Vec<u64>),
     /// Directories to stack, bottom first.
     Stack(Vec<PathBuf>),
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 use rustix::process::Pid;
 
+use super::cache_mount::MakeCacheRequest;
 use super::error::Isolation;
 use super::id_map::{IdMap, obstacle};
 use super::protocol::{
@@ -226,6 +227,19 @@ impl Worker {
     /// Deletes trees that only the namespace's root may delete. Absent ones are no error.
     pub fn remove(&self, paths: Vec<PathBuf>) -> Result<()> {
         self.ask(Work::Remove(paths), None).map(drop)
+    }
+
+    /// Makes the directory of a cache mount.
+    pub fn make_cache(&self, request: MakeCacheRequest) -> Result<()> {
+        self.ask(Work::MakeCache(Box::new(request)), None).map(drop)
+    }
+
+    /// Returns how many bytes each tree takes on disk. Absent ones take none.
+    pub fn measure(&self, paths: Vec<PathBuf>) -> Result<Vec<u64>> {
+        match self.ask(Work::Measure(paths), None)? {
+            Answer::Sizes(sizes) => Ok(sizes),
+            _ => Err(unexpected()),
+        }
     }
 
     /// Kills every running step; their requests end with [`Error::Canceled`].

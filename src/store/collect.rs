@@ -20,7 +20,7 @@ const TEMPORARY_AGE: Duration = Duration::from_secs(60);
 /// How long a partial blob can be continued: long enough for a client that comes back tomorrow.
 const PARTIAL_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the name of a snapshot starts with once it is no longer one.
-const REMOVED: &str = ".removed-";
+pub(super) const REMOVED: &str = ".removed-";
 
 /// What garbage collection took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Store {
         self.sweep_blobs(&kept, &mut reclaimed)?;
         self.sweep_paths(&kept, &mut reclaimed)?;
         self.sweep_snapshots(&kept, &mut reclaimed)?;
+        reclaimed.snapshots.extend(self.abandoned_caches()?);
         self.sweep_ingest(&mut reclaimed)?;
         self.sweep_remote()?;
         self.sweep_tmp(&mut reclaimed)?;
@@ -220,7 +221,7 @@ fn mark_strings(value: &Value, kept: &mut HashSet<Digest>) {
     }
 }
 
-fn children(directory: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn children(directory: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(directory) {
         Ok(entries) => Ok(entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -228,7 +229,7 @@ fn children(directory: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-fn file_name(path: &Path) -> Option<&str> {
+pub(super) fn file_name(path: &Path) -> Option<&str> {
     path.file_name().and_then(|name| name.to_str())
 }
 

@@ -9,6 +9,7 @@
 //! blobs/<algorithm>/<hex> blobs, complete and verified
 //! ingest/                 blobs being written; `<name>.partial` may be continued later
 //! snapshots/<mapping>/    one directory per unpacked layer, named by the diffID's hex
+//! cachemounts/<mapping>/  directories of `RUN --mount=type=cache`; see `cache_mount.rs`
 //! paths/<hex>             a layer's path index (format of the room `layer`), by diffID
 //! cache/<hex>             a build cache record (JSON of the room `build`), by key
 //! remote/<kind>/<hex>/    what builds got by http and git (the room `remote`), by address or digest
@@ -36,6 +37,7 @@
 //! collection takes the same lock exclusively, so it never takes away what a command is using.
 
 mod cache;
+mod cache_mount;
 mod collect;
 mod error;
 mod index;
@@ -48,6 +50,7 @@ mod snapshot;
 mod tests;
 mod write;
 
+pub use cache_mount::{CacheChoice, CacheFound, CacheInstance, CacheLease, CacheSharing, NewCache};
 pub use collect::Reclaimed;
 pub use error::{Error, Result};
 pub use index::ImageEntry;

@@ -19,8 +19,18 @@ const VERSION: u64 = 1;
 const VERSION_FILE: &str = "rpub.json";
 const LAYOUT_FILE: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";
-const DIRECTORIES: [&str; 9] =
-    ["locks", "tmp", "blobs", "blobs/sha256", "ingest", "snapshots", "paths", "cache", "remote"];
+const DIRECTORIES: [&str; 10] = [
+    "locks",
+    "tmp",
+    "blobs",
+    "blobs/sha256",
+    "ingest",
+    "snapshots",
+    "cachemounts",
+    "paths",
+    "cache",
+    "remote",
+];
 
 /// A local content-addressed store. Cloning is cheap and gives the same store. All methods block.
 #[derive(Debug, Clone)]
