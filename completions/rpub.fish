@@ -70,6 +70,23 @@ never\t'Never ask'"
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l network -d 'Give RUN steps this network: default (the host\'s), host or none' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l add-host -d 'Add a line to /etc/hosts of RUN steps; host-gateway means this machine (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l allow -d 'Let the Dockerfile use network.host or security.insecure (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l secret -d 'Give a secret to RUN --mount=type=secret: a file, or a variable (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l ssh -d 'Give an ssh agent to RUN --mount=type=ssh: SSH_AUTH_SOCK\'s, or by socket or keys (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l shm-size -d 'Set the size of /dev/shm of RUN steps, such as 128m [default: 64m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l ulimit -d 'Set a resource limit of RUN steps, as far as it may be raised (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l rm -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l force-rm -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l compress -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -s m -l memory -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l memory-swap -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -s c -l cpu-shares -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l cpu-period -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l cpu-quota -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l cpuset-cpus -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l cpuset-mems -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l cgroup-parent -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l isolation -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l security-opt -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s o -l output -d 'Write the result as well or instead: a directory, - for a tar on standard output, or type=local|tar|oci|docker|image|registry[,dest=PATH][,KEY=VALUE...] (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l annotation -d 'Add an annotation; TYPE is manifest, index, manifest-descriptor or index-descriptor' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l iidfile -d 'Write the image id to this file' -r -F
@@ -84,6 +101,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l insecure-registry -d
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l no-cache -d 'Run every step, though its result is in the cache'
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l load -d 'Keep the image in the store though there are other outputs'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l squash -d 'Make one layer of all that the steps made'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l reproducible -d 'Make the same image of the same input, on any machine at any time'
@@ -105,6 +123,23 @@ never\t'Never ask'"
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l network -d 'Give RUN steps this network: default (the host\'s), host or none' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l add-host -d 'Add a line to /etc/hosts of RUN steps; host-gateway means this machine (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l allow -d 'Let the Dockerfile use network.host or security.insecure (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l secret -d 'Give a secret to RUN --mount=type=secret: a file, or a variable (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l ssh -d 'Give an ssh agent to RUN --mount=type=ssh: SSH_AUTH_SOCK\'s, or by socket or keys (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l shm-size -d 'Set the size of /dev/shm of RUN steps, such as 128m [default: 64m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l ulimit -d 'Set a resource limit of RUN steps, as far as it may be raised (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l rm -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l force-rm -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l compress -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s m -l memory -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l memory-swap -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s c -l cpu-shares -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l cpu-period -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l cpu-quota -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l cpuset-cpus -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l cpuset-mems -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l cgroup-parent -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l isolation -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l security-opt -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s o -l output -d 'Write the result as well or instead: a directory, - for a tar on standard output, or type=local|tar|oci|docker|image|registry[,dest=PATH][,KEY=VALUE...] (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l annotation -d 'Add an annotation; TYPE is manifest, index, manifest-descriptor or index-descriptor' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l iidfile -d 'Write the image id to this file' -r -F
@@ -119,6 +154,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l insecure-regist
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l no-cache -d 'Run every step, though its result is in the cache'
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l load -d 'Keep the image in the store though there are other outputs'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l squash -d 'Make one layer of all that the steps made'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l reproducible -d 'Make the same image of the same input, on any machine at any time'
@@ -202,6 +238,23 @@ never\t'Never ask'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l network -d 'Give RUN steps this network: default (the host\'s), host or none' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l add-host -d 'Add a line to /etc/hosts of RUN steps; host-gateway means this machine (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l allow -d 'Let the Dockerfile use network.host or security.insecure (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l secret -d 'Give a secret to RUN --mount=type=secret: a file, or a variable (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l ssh -d 'Give an ssh agent to RUN --mount=type=ssh: SSH_AUTH_SOCK\'s, or by socket or keys (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l shm-size -d 'Set the size of /dev/shm of RUN steps, such as 128m [default: 64m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l ulimit -d 'Set a resource limit of RUN steps, as far as it may be raised (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l rm -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l force-rm -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l compress -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s m -l memory -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l memory-swap -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s c -l cpu-shares -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l cpu-period -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l cpu-quota -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l cpuset-cpus -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l cpuset-mems -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l cgroup-parent -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l isolation -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l security-opt -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s o -l output -d 'Write the result as well or instead: a directory, - for a tar on standard output, or type=local|tar|oci|docker|image|registry[,dest=PATH][,KEY=VALUE...] (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l annotation -d 'Add an annotation; TYPE is manifest, index, manifest-descriptor or index-descriptor' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l iidfile -d 'Write the image id to this file' -r -F
@@ -216,6 +269,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l no-cache -d 'Run every step, though its result is in the cache'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l load -d 'Keep the image in the store though there are other outputs'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l squash -d 'Make one layer of all that the steps made'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l reproducible -d 'Make the same image of the same input, on any machine at any time'

@@ -99,6 +99,11 @@ impl Error {
         Self::Refused { message: message.into(), span: Some(span), hint: None }
     }
 
+    /// Returns whether a step's command failed by itself.
+    pub(super) fn is_step_failure(&self) -> bool {
+        matches!(self, Self::StepFailed { .. })
+    }
+
     /// Adds what to do to a refusal; other errors stay as they are.
     #[must_use]
     pub(super) fn with_hint(self, text: impl Into<String>) -> Self {
@@ -108,10 +113,5 @@ impl Error {
             }
             other => other,
         }
-    }
-
-    /// Returns the refusal of a part of the language that this version does not run.
-    pub(super) fn not_yet(what: &str, span: Span) -> Self {
-        Self::refused(format!("{what} is not supported by this version of rpub"), span)
     }
 }

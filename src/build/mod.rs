@@ -16,13 +16,14 @@ mod form;
 mod layer;
 mod owner;
 mod plan;
+mod provisions;
 mod slots;
 
 pub use assemble::{HistoryItem, Image, Parts, assemble};
 pub use cache::{Preimage, Record};
 pub use context::Context;
 pub use engine::{
-    Bases, CacheEntry, Caches, Cancel, Engine, Fetched, Growth, NoCaches, Observer, Remotes,
+    Bases, CacheEntry, Caches, Cancel, Engine, Fetched, Growth, NoCaches, Observer, Remotes, Shells,
 };
 pub use error::Error;
 pub use form::{
@@ -34,3 +35,4 @@ pub use plan::{
     MountedFile, NamedContext, Network, Origin, Outline, Plan, PlanOptions, Remote, Run, RunMount,
     Script, Security, Stage, StageBase, StartingPoint, Step, Unpack, Work, context_key,
 };
+pub use provisions::{Provisions, Secrets};

@@ -13,13 +13,14 @@ use serde_json::json;
 use crate::image::{Platform, Reference};
 use crate::operations::{
     self, Allowed, BuildReport, BuildRequest, BuiltImage, ContextLocation, Delivery,
-    DockerfileSource, Error, Interrupt, Kind, Network, Output, PullPolicy, Traffic,
+    DockerfileSource, Error, Interrupt, Kind, Network, Output, PullPolicy, Shells, Traffic,
 };
 
 use super::args::{BuildArgs, OutputArgs, PullWhen};
 use super::output::{print, write_file};
 use super::render::bytes;
-use super::{Context, settings};
+use super::shell::TerminalShells;
+use super::{Context, settings, steps};
 
 /// Builds, and pushes when `--push` or an output says so.
 pub(super) async fn build(context: &Context, args: BuildArgs) -> Result<(), Error> {
@@ -39,7 +40,16 @@ pub(super) async fn build_push(context: &Context, args: BuildArgs) -> Result<(),
 
 async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<(), Error> {
     let (iidfile, metadata_file) = (args.output.iidfile.clone(), args.output.metadata_file.clone());
-    let request = request(args, push)?;
+    for warning in args.steps.legacy.warnings() {
+        context.session.warn(warning);
+    }
+    let shells = if args.steps.shell_on_error {
+        Some(Arc::new(TerminalShells::new(&context.progress)?) as Arc<dyn Shells>)
+    } else {
+        None
+    };
+    let secrets = steps::secrets(&context.session, &args.steps.secret)?;
+    let request = BuildRequest { secrets, shells, ..request(args, push)? };
     // What goes to standard output is the result then.
     let is_stdout_taken = request.delivery.outputs.iter().any(Output::is_stdout);
     let interrupt = Interrupt::default();
@@ -123,6 +133,11 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
         network,
         hosts: hosts(&args.add_host)?,
         allowed,
+        secrets: Vec::new(),
+        agents: steps::agents(&args.steps.ssh)?,
+        shm_bytes: steps::shm_bytes(args.steps.shm_size.as_deref())?,
+        limits: steps::limits(&args.steps.ulimit)?,
+        shells: None,
         reproducible: args.output.reproducible,
         delivery: delivery(&args.output, push)?,
         context,

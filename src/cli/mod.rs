@@ -15,6 +15,8 @@ mod registry;
 mod render;
 mod serve;
 mod settings;
+mod shell;
+mod steps;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -127,6 +127,19 @@ fn registries_conf(global: &Global) -> Result<Option<(PathBuf, String)>, Error> 
 /// buildx.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
+/// Returns the value of a variable that holds a secret; it may be anything but absent.
+pub(crate) fn secret(name: &str) -> Option<Arc<secrecy::SecretSlice<u8>>> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let is_name = !name.is_empty() && !name.contains(['=', '\0']);
+    let value = is_name.then(|| std::env::var_os(name)).flatten()?;
+    Some(Arc::new(secrecy::SecretSlice::from(value.into_vec())))
+}
+
+/// Returns where the user's ssh agent listens.
+pub(crate) fn agent_socket() -> Option<PathBuf> {
+    path("SSH_AUTH_SOCK")
+}
+
 /// Returns the build arguments: those of the environment, of the files, and those given, each over
 /// the ones before. Each is `NAME=value`, or `NAME` alone, whose value is the environment's.
 pub(crate) fn build_args(

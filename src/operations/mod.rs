@@ -23,9 +23,10 @@ mod stream;
 mod transfer;
 
 pub use build::{
-    BuildReport, BuildRequest, BuiltImage, ContextLocation, Delivery, Destination, Dialect,
-    DockerfileSource, ImageOptions, ImageOutput, ImageReport, Interrupt, Keep, LayoutImage, Output,
-    OutputKind, Publish, Split, Timestamps, annotations, build,
+    AgentSource, BuildReport, BuildRequest, BuiltImage, ContextLocation, Delivery, Destination,
+    Dialect, DockerfileSource, ImageOptions, ImageOutput, ImageReport, Interrupt, Keep,
+    LayoutImage, Output, OutputKind, Publish, SecretOrigin, SecretSource, Split, Timestamps,
+    annotations, build,
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use error::{Error, Kind, Snippet};
@@ -41,6 +42,7 @@ pub use resolve::PullPolicy;
 pub use serve::serve;
 pub use session::{Session, SessionSettings};
 
-pub use crate::build::{Allowed, Network};
+pub use crate::build::{Allowed, Network, Shells};
 pub use crate::credentials::{Attempt, Outcome, Place, Saved, Secret};
 pub use crate::remote::GitSettings;
+pub use crate::sandbox::{Limit, LimitedResource};

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::protocol::{Attempt as _, Failure};
 use super::request::FileOwner;
 use super::stack::tree_of;
-use crate::layer::{ApplyOptions, CopyInput, CopyRequest, LayerTar, SourceTree, View, apply, select};
+use crate::layer::{
+    ApplyOptions, CopyInput, CopyRequest, LayerTar, Metadata, SourceTree, View, apply, select,
+};
 
 /// Makes the directory of a cache mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +68,7 @@ fn fill(path: &Path, seed: &CacheSeed) -> Result<FileOwner, Failure> {
         keep_ownership: true,
         ..CopyRequest::default()
     };
-    let tree = SourceTree { root: &root, ignored: None };
+    let tree = SourceTree { root: &root, ignored: None, owners: None, metadata: Metadata::All };
     let selection = select(Some(&tree), &copy).attempting(what)?;
     let directory = path.parent().unwrap_or(path);
     let mut tar = LayerTar::new(tempfile::tempfile_in(directory).attempting(what)?);

@@ -13,6 +13,7 @@ use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, fstat, lgetxattr, mkdirat, open,
     stat, statat, unlinkat, utimensat,
 };
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{Attempt as _, Failure};
@@ -111,12 +112,20 @@ fn remove_stub(upper: &Path, stub: &Stub) -> rustix::io::Result<()> {
     let relative = stub.path.strip_prefix("/").unwrap_or(&stub.path);
     let path = upper.join(relative);
     let Some(parent) = path.parent() else { return Ok(()) };
-    let status = statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW)?;
     let now = Parent::of(&stat(parent)?);
-    match FileType::from_raw_mode(status.st_mode) {
-        FileType::RegularFile if status.st_size == 0 => unlinkat(CWD, &path, AtFlags::empty())?,
-        FileType::Directory => unlinkat(CWD, &path, AtFlags::REMOVEDIR)?,
-        _ => return Ok(()),
+    match statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW) {
+        // It went as the parent of the stub before.
+        Err(Errno::NOENT) => {}
+        status => {
+            let status = status?;
+            match FileType::from_raw_mode(status.st_mode) {
+                FileType::RegularFile if status.st_size == 0 => {
+                    unlinkat(CWD, &path, AtFlags::empty())?;
+                }
+                FileType::Directory => unlinkat(CWD, &path, AtFlags::REMOVEDIR)?,
+                _ => return Ok(()),
+            }
+        }
     }
     utimensat(CWD, parent, &now.times(), AtFlags::empty())?;
     let is_untouched = now.is_owned_as(&stub.parent) && now.mtime == stub.parent.mtime;

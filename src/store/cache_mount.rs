@@ -171,7 +171,8 @@ impl CacheChoice {
         if sharing == CacheSharing::Locked && !numbers.is_empty() {
             return Ok(CacheFound::Busy);
         }
-        let free = (0..).find(|number| !numbers.contains(number)).unwrap_or_default();
+        let taken = numbers.iter().enumerate().take_while(|(at, number)| *at as u64 == **number);
+        let free = taken.count() as u64;
         let Some(lease) = self.lease(free, sharing)? else { return Ok(CacheFound::Busy) };
         let temporary = self.directory.join(format!("{NEW}{}", unique_name()));
         Ok(CacheFound::Absent(NewCache { temporary, lease }))

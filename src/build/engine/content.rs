@@ -38,7 +38,6 @@ impl Build<'_> {
     ///
     /// [`CopyError::NotFound`](crate::layer::CopyError::NotFound) when nothing is there, or the
     /// ignore file leaves it out.
-    #[expect(dead_code, reason = "RUN --mount=type=bind asks, next")]
     pub(super) fn content_of(&self, from: Origin, path: &str) -> Result<Digest, Error> {
         let source = match from {
             Origin::Context(position) => {
@@ -62,7 +61,6 @@ impl Build<'_> {
     /// # Errors
     ///
     /// Those of [`Build::content_of`], and of writing.
-    #[expect(dead_code, reason = "RUN --mount=type=bind asks, next")]
     pub(super) fn context_files(&self, position: usize, path: &str) -> Result<ContextFiles, Error> {
         let selection = context_selection(self.context(position)?, path)?;
         let request = mount_request(path, false);

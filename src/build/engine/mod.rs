@@ -19,7 +19,6 @@ mod shape;
 mod snapshots;
 mod stages;
 mod steps;
-mod unsupported;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -43,6 +42,7 @@ use super::context::Context;
 use super::form::Form;
 use super::layer::Layer;
 use super::plan::{Base, Plan, Remote, Stage, Step};
+use super::provisions::Provisions;
 use super::slots::Slots;
 use growth::LayerFile;
 use keys::Keys;
@@ -51,6 +51,7 @@ use steps::Flights;
 
 pub use caches::{CacheEntry, Caches, NoCaches};
 pub use growth::Growth;
+pub use run::Shells;
 
 /// Gets the layers of base images that the store lacks.
 pub trait Bases: Send + Sync {
@@ -120,6 +121,10 @@ pub struct Engine<'a> {
     pub project: String,
     /// The form of the images, and of the layers that the observer is told of.
     pub form: &'a Form,
+    /// What the user gives to `RUN` steps.
+    pub provisions: Provisions,
+    /// Who opens a shell where a step fails, if that is wanted.
+    pub shells: Option<&'a dyn Shells>,
     /// How the worker is started.
     pub worker: WorkerOptions,
     /// Set from outside to stop the build.
@@ -163,6 +168,8 @@ struct Build<'a> {
     indexes: Mutex<HashMap<DiffId, Arc<PathIndex>>>,
     unpacking: Mutex<HashMap<DiffId, Arc<Mutex<()>>>>,
     stat_cache: OnceLock<StatCache>,
+    /// Whether a shell was opened after a failure.
+    has_shell: AtomicBool,
 }
 
 impl Engine<'_> {
@@ -173,7 +180,7 @@ impl Engine<'_> {
     /// The first error of a step; steps that run beside it are stopped. What was sealed before stays
     /// in the store and in the cache.
     pub fn execute(&self, plan: &Plan) -> Result<Vec<Image>, Error> {
-        unsupported::check(plan)?;
+        self.provisions.check(plan)?;
         let slots = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let build = Build {
             engine: self,
@@ -187,6 +194,7 @@ impl Engine<'_> {
             indexes: Mutex::default(),
             unpacking: Mutex::default(),
             stat_cache: OnceLock::new(),
+            has_shell: AtomicBool::new(false),
         };
         build.run_stages()?;
         build.save_stat_cache()?;

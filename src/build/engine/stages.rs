@@ -116,7 +116,10 @@ impl Build<'_> {
         let (finished, result) = match result {
             Ok(layers) => (Finished::Layers(layers), Ok(())),
             Err(error) => {
-                self.engine.cancel.cancel();
+                // Once is enough: a shell may run by now in which the user looks at the first failure.
+                if !self.engine.cancel.is_requested() {
+                    self.engine.cancel.cancel();
+                }
                 (Finished::Failed, Err(error))
             }
         };

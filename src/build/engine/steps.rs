@@ -42,7 +42,7 @@ impl Build<'_> {
         let result = self.once(position, number, step, layers);
         let (outcome, result) = match result {
             Ok((layer, outcome)) => (outcome, Ok(layer)),
-            Err(_) if self.engine.cancel.is_requested() => {
+            Err(error) if self.engine.cancel.is_requested() && !error.is_step_failure() => {
                 (StepOutcome::Canceled, Err(Error::Canceled))
             }
             Err(error) => (StepOutcome::Failed, Err(at_step(step, error))),

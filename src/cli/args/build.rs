@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::StepArgs;
+
 /// When to ask the registry for a base image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum PullWhen {
@@ -85,6 +87,8 @@ pub(crate) struct BuildArgs {
     /// Let the Dockerfile use network.host or security.insecure (repeatable)
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,
+    #[command(flatten)]
+    pub(crate) steps: StepArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Push as well, as build-push does

@@ -1,6 +1,7 @@
 //! The command line: names and flags as docker has them where docker has them.
 
 mod build;
+mod steps;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use super::render::ProgressMode;
 
 pub(crate) use build::{BuildArgs, OutputArgs, PullWhen};
+pub(crate) use steps::StepArgs;
 
 /// Builds container images rootlessly, publishes only what the registry lacks, and serves images.
 #[derive(Debug, Parser)]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::build::{Base, Bases, Context, ContextName, Engine, Layer, NoCaches, Plan};
+use crate::build::{Base, Bases, Context, ContextName, Engine, Layer, NoCaches, Plan, Provisions};
 use crate::layer::Metadata;
 use crate::operations::session::blocking;
 use crate::operations::transfer::fetch_blob;
@@ -29,6 +29,7 @@ pub(super) struct Job<'a> {
     pub(super) outputs: &'a Outputs,
     pub(super) context: &'a MainContext,
     pub(super) online: &'a Arc<Online>,
+    pub(super) provisions: &'a Provisions,
 }
 
 impl Job<'_> {
@@ -68,6 +69,7 @@ impl Job<'_> {
         let (sources, plan) = (Arc::clone(self.sources), Arc::clone(self.plan));
         let cancel = Arc::clone(&interrupt.engine);
         let online = Arc::clone(self.online);
+        let provisions = self.provisions.clone();
         let (outputs, request) = (self.outputs.clone(), self.request.clone());
         let form = outputs.primary().map(|choice| choice.form.clone()).unwrap_or_default();
         blocking(move || {
@@ -83,6 +85,8 @@ impl Job<'_> {
                 project,
                 contexts,
                 form: &form,
+                provisions,
+                shells: request.shells.as_deref(),
                 worker: WorkerOptions::default(),
                 cancel,
             };

@@ -1,5 +1,6 @@
 //! `build` and `build-push`: a Dockerfile to an image, its layers published while it is built.
 
+mod agents;
 mod checks;
 mod contexts;
 mod emulators;
@@ -11,29 +12,33 @@ mod plan;
 mod publishing;
 mod request;
 mod results;
+mod secrets;
 mod sources;
 
 use std::sync::Arc;
 
-use crate::build::Cancel;
-use crate::remote::NoSecrets;
+use crate::build::{Cancel, Provisions};
 
 use super::session::blocking;
 use super::{Error, Kind, Session};
+use agents::Agents;
 use contexts::MainContext;
 use job::Job;
 use online::Online;
 use outputs::{Outputs, epoch};
 use publishing::Publishing;
 use results::Results;
+use secrets::Given;
 use sources::Sources;
 
+pub use agents::AgentSource;
 pub use location::{ContextLocation, LayoutImage};
 pub use outputs::{
     Destination, Dialect, ImageOptions, ImageOutput, Keep, Output, OutputKind, Publish, Split,
     Timestamps, annotations,
 };
 pub use request::{BuildReport, BuildRequest, BuiltImage, Delivery, DockerfileSource, ImageReport};
+pub use secrets::{SecretOrigin, SecretSource};
 
 /// Builds, names and, when asked, publishes an image.
 ///
@@ -47,14 +52,11 @@ pub async fn build(
     interrupt: &Interrupt,
 ) -> Result<BuildReport, Error> {
     let mut outputs = Outputs::of(&request)?;
-    let online = Arc::new(Online {
-        session: session.clone(),
-        runtime: tokio::runtime::Handle::current(),
-        cancel: Arc::clone(&interrupt.engine),
-        secrets: Arc::new(NoSecrets),
-        git: session.git.clone(),
-        fetched: std::sync::Mutex::default(),
-    });
+    let (provisions, _agents) = {
+        let request = request.clone();
+        blocking(move || provide(&request)).await?
+    };
+    let online = Arc::new(online(session, interrupt, &provisions));
     let (context, sources) = {
         let (request, online) = (request.clone(), Arc::clone(&online));
         blocking(move || {
@@ -82,6 +84,7 @@ pub async fn build(
         outputs: &outputs,
         context: &context,
         online: &online,
+        provisions: &provisions,
     };
     let made = match job.execute_or_fail_to_publish(publishing.as_mut(), interrupt).await {
         Ok(made) => made,
@@ -102,6 +105,30 @@ pub async fn build(
             Err(Error::new(Kind::Interrupted, "interrupted while publishing"))
         }
     }
+}
+
+fn online(session: &Session, interrupt: &Interrupt, provisions: &Provisions) -> Online {
+    Online {
+        session: session.clone(),
+        runtime: tokio::runtime::Handle::current(),
+        cancel: Arc::clone(&interrupt.engine),
+        secrets: Arc::new(Given(provisions.secrets.clone())),
+        git: session.git.clone(),
+        fetched: std::sync::Mutex::default(),
+    }
+}
+
+/// Reads the secrets and starts the agents. Blocks.
+fn provide(request: &BuildRequest) -> Result<(Provisions, Agents), Error> {
+    let secrets = secrets::read(&request.secrets)?;
+    let agents = Agents::start(&request.agents)?;
+    let provisions = Provisions {
+        secrets,
+        agents: agents.sockets(),
+        shm_bytes: request.shm_bytes,
+        limits: request.limits.clone(),
+    };
+    Ok((provisions, agents))
 }
 
 /// Stops a build from outside: running commands are killed, uploads broken off, no tag moves.

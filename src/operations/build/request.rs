@@ -5,13 +5,17 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::build::{Allowed, Annotations, Network, context_key};
+use crate::build::{Allowed, Annotations, Network, Shells, context_key};
 use crate::image::{Descriptor, Digest, Platform, Reference};
 use crate::operations::PullPolicy;
 use crate::operations::publish::Traffic;
 
+use crate::sandbox::Limit;
+
+use super::agents::AgentSource;
 use super::location::ContextLocation;
 use super::outputs::Output;
+use super::secrets::SecretSource;
 
 /// What to build, and what to do with the result.
 #[derive(Debug, Clone)]
@@ -44,6 +48,16 @@ pub struct BuildRequest {
     pub hosts: Vec<(String, String)>,
     /// `--allow`.
     pub allowed: Allowed,
+    /// `--secret`.
+    pub secrets: Vec<SecretSource>,
+    /// `--ssh`.
+    pub agents: Vec<AgentSource>,
+    /// `--shm-size`, in bytes.
+    pub shm_bytes: Option<u64>,
+    /// `--ulimit`.
+    pub limits: Vec<Limit>,
+    /// Who opens a shell where a step fails (`--shell-on-error`).
+    pub shells: Option<Arc<dyn Shells>>,
     /// What becomes of the result.
     pub delivery: Delivery,
     /// `--reproducible`.

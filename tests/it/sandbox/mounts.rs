@@ -258,6 +258,17 @@ fn mounts_nest_and_mount_points_leave_no_trace() {
 }
 
 #[test]
+fn mount_points_deep_in_a_directory_of_the_image_leave_no_trace() {
+    let Some(sandbox) = Sandbox::start() else { return };
+    let mounts = vec![
+        mount("/data/a/b/file", sandbox.tree("/top", MountAccess::ReadOnly)),
+        mount("/root/c", MountSource::Tmpfs { size_bytes: None }),
+    ];
+    let ran = sandbox.sh_with("step", mounts, "cat /data/a/b/file").succeeds();
+    assert_eq!(ran.changes(), [""; 0]);
+}
+
+#[test]
 fn insecure_steps_may_mount() {
     let Some(sandbox) = Sandbox::start() else { return };
     let script = "mkdir /m && mount -t tmpfs none /m && unshare -m true && echo mounted; \
