@@ -1,6 +1,8 @@
 //! `ADD` of URLs and git repositories.
 
+use std::net::TcpListener;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::context::{
     Page, Repository, Role, TestCommand, TestContext, WebServer, files_of, git_daemon, has_tools,
@@ -297,4 +299,95 @@ fn credentials_of_an_address_reach_the_server_and_nothing_else() {
         assert!(!output.stderr.contains(text), "{}", output.stderr);
         assert_eq!(holding(&context.store(), text), Vec::<std::path::PathBuf>::new());
     }
+}
+
+/// Waits until `is_so`, for ten seconds at most.
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Returns the arguments of the processes that have `text` among them.
+fn processes_with(text: &str) -> Vec<String> {
+    let lines = fs_err::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let bytes = fs_err::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&bytes).replace('\0', " "))
+    });
+    lines.filter(|line| line.starts_with("git") && line.contains(text)).collect()
+}
+
+#[test]
+fn a_transfer_that_hangs_can_be_interrupted() {
+    let Some(place) = Place::new() else { return };
+    let url = place.web.put("/hangs", Page { hangs: true, ..page("content") });
+    let build = place.add(&format!("{url} /")).spawn();
+    eventually("nothing was asked", || !place.web.asked().is_empty());
+    build.interrupt();
+    let output = build.finish();
+    output.expect_code(130);
+    assert!(output.elapsed < Duration::from_secs(15), "{output}");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let build = place.add(&format!("git://{address}/app.git /")).spawn();
+    let connection = silent.accept().unwrap();
+    eventually("git does not run", || !processes_with(&address).is_empty());
+    build.interrupt();
+    build.finish().expect_code(130);
+    eventually("git still runs", || processes_with(&address).is_empty());
+    drop(connection);
+    let left: Vec<_> = fs_err::read_dir(place.context.store().join("tmp")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn builds_side_by_side_share_what_they_get() {
+    let Some(place) = Place::new() else { return };
+    let repository = Repository::new(&place.context, "app");
+    repository.write("a", "1").commit("one");
+    place.web.serve_git(place.context.path("git"));
+    let file = place.web.put("/file", page("content"));
+    let git = place.web.url("/git/app.git");
+    let text = format!("FROM scratch\nADD {file} /\nADD {git} /r/\n");
+    place.context.write("ctx/Dockerfile", text);
+    let build = || place.context.rpub(["build", "-q", "ctx"]).spawn();
+    let running = [build(), build(), build()];
+    for build in running {
+        let output = build.finish();
+        output.expect_code(0);
+        let files = files_of(&place.context.store(), output.line());
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["file", "r/a"]);
+    }
+}
+
+#[test]
+fn ssh_gets_no_key_that_was_not_given() {
+    let Some(place) = Place::new() else { return };
+    let context = &place.context;
+    let repository = Repository::new(context, "app");
+    repository.write("a", "1").commit("one");
+    // Plays the other side, and writes down how it was called.
+    let said = context.path("home/said");
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {}\nfor last; do :; done\nexport GIT_CONFIG_COUNT=1 \
+         GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'\ncd {} && eval \"$last\"\n",
+        said.display(),
+        context.path("git").display()
+    );
+    let ssh = context.write("bin/ssh", script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs_err::set_permissions(ssh, mode).unwrap();
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let path = format!("{}:{path}", context.path("bin").display());
+    let agent = context.path("home/agent");
+    let build = place.add("git@host.example:app.git /r/").env("PATH", &path);
+    let output = build.env("SSH_AUTH_SOCK", &agent).success();
+    assert!(files_of(&context.store(), output.line()).contains_key("r/a"));
+    let said = fs_err::read_to_string(said).unwrap();
+    for part in ["-F /dev/null", "IdentityAgent=\"none\"", "IdentityFile=none", "BatchMode=yes"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(said.contains("git@host.example"), "{said}");
 }

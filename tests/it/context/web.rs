@@ -26,6 +26,8 @@ pub(crate) struct Page {
     pub(crate) cut: Option<(usize, usize)>,
     /// `Content-Length`, when not the body's.
     pub(crate) length: Option<usize>,
+    /// After the answer's beginning, nothing more comes.
+    pub(crate) hangs: bool,
 }
 
 /// A request that came.
@@ -118,7 +120,14 @@ fn serve(mut stream: &TcpStream, site: &Mutex<Site>) -> io::Result<()> {
         None => page(&asked, site),
     };
     asked.status = answer.status;
+    let hangs = site.lock().unwrap().pages.get(&asked.path).is_some_and(|page| page.hangs);
     site.lock().unwrap().asked.push(asked);
+    if hangs {
+        stream.write_all(&answer.bytes[..answer.bytes.len() - 1])?;
+        // Until the client goes away.
+        reader.read_to_end(&mut Vec::new())?;
+        return Ok(());
+    }
     stream.write_all(&answer.bytes)?;
     stream.shutdown(std::net::Shutdown::Both)
 }
