@@ -1,6 +1,7 @@
 //! What was got from elsewhere and is kept for the next time: files, repositories, unpacked trees.
 //! What is in an entry is the business of `remote`.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +16,10 @@ use super::{Result, Store, lock};
 /// How long an entry stays that nobody uses. A fortnight bridges holidays; getting it again costs
 /// only the transfer.
 const UNUSED_AGE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// How old a repository becomes before it is fetched anew: each fetch adds to it, and nothing ever
+/// leaves it.
+const REPOSITORY_AGE: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
 /// Which entries there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +78,8 @@ impl Store {
     }
 
     /// Moves entries that nobody has used for long to `tmp/`, whose directories the worker removes:
-    /// a tree may have some that their owner cannot write to.
+    /// a tree may have some that their owner cannot write to. Of the others, what newer content has
+    /// replaced goes.
     pub(super) fn sweep_remote(&self) -> Result<()> {
         for kind in RemoteKind::ALL {
             let directory = self.remote_directory(kind);
@@ -84,16 +90,71 @@ impl Store {
             };
             for entry in entries {
                 let path = entry?.path();
-                if is_unused(&path) {
-                    fs::rename(&path, self.root().join("tmp").join(unique_name()))?;
+                if age_of(&path, Clock::Content) > UNUSED_AGE {
+                    self.set_aside(&path)?;
+                    continue;
+                }
+                for replaced in replaced(kind, &path) {
+                    self.set_aside(&replaced)?;
                 }
             }
         }
         Ok(())
     }
+
+    fn set_aside(&self, path: &Path) -> Result<()> {
+        Ok(fs::rename(path, self.root().join("tmp").join(unique_name()))?)
+    }
 }
 
-fn is_unused(path: &Path) -> bool {
-    let used = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-    used.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > UNUSED_AGE))
+/// Returns what of an entry nobody needs any more: of a URL all files but the newest; of a
+/// repository the trees that are older than a fortnight, and itself when it is too old.
+fn replaced(kind: RemoteKind, entry: &Path) -> Vec<PathBuf> {
+    match kind {
+        RemoteKind::Http => {
+            let mut files = directories(entry);
+            files.sort_by_key(|path| age_of(path, Clock::Place));
+            files.split_off(files.len().min(1))
+        }
+        RemoteKind::Git => {
+            let mut old = directories(&entry.join("trees"));
+            old.retain(|path| age_of(path, Clock::Place) > UNUSED_AGE);
+            let repository = entry.join("repository");
+            // Written once, when the repository is made.
+            if age_of(&repository.join("HEAD"), Clock::Content) > REPOSITORY_AGE {
+                old.push(repository);
+            }
+            old
+        }
+        RemoteKind::Tree => Vec::new(),
+    }
+}
+
+fn directories(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    entries.filter(is_directory).map(|entry| entry.path()).collect()
+}
+
+/// Which of a file's times counts.
+#[derive(Clone, Copy)]
+enum Clock {
+    /// When its content was last changed, or said to be.
+    Content,
+    /// When it got its place: what is inside may have any time.
+    Place,
+}
+
+/// Returns how long ago that was; nothing for what is not there.
+fn age_of(path: &Path, clock: Clock) -> Duration {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Duration::ZERO };
+    let time = match clock {
+        Clock::Content => metadata.modified().unwrap_or_else(|_| SystemTime::now()),
+        Clock::Place => {
+            let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
+            let nanoseconds = u32::try_from(metadata.ctime_nsec()).unwrap_or(0);
+            SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
+        }
+    };
+    SystemTime::now().duration_since(time).unwrap_or_default()
 }

@@ -439,6 +439,27 @@ fn what_was_got_from_elsewhere_stays_while_it_is_used() {
 }
 
 #[test]
+fn what_newer_content_has_replaced_goes() {
+    let (_directory, store) = store();
+    let file = store.remote_entry(super::RemoteKind::Http, &Digest::of(b"a")).unwrap();
+    for name in ["old", "new"] {
+        fs::create_dir(file.join(name)).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let git = store.remote_entry(super::RemoteKind::Git, &Digest::of(b"a")).unwrap();
+    fs::create_dir_all(git.join("trees/one")).unwrap();
+    fs::create_dir(git.join("repository")).unwrap();
+    fs::write(git.join("repository/HEAD"), "ref").unwrap();
+    assert_eq!(store.collect_garbage().unwrap().snapshots.len(), 1);
+    assert!(!file.join("old").exists() && file.join("new").exists());
+    let long_ago = SystemTime::now() - Duration::from_secs(61 * 24 * 60 * 60);
+    let head = fs::OpenOptions::new().write(true).open(git.join("repository/HEAD")).unwrap();
+    head.file().set_modified(long_ago).unwrap();
+    store.collect_garbage().unwrap();
+    assert!(!git.join("repository").exists() && git.join("trees/one").exists());
+}
+
+#[test]
 fn an_entry_is_changed_by_one_at_a_time() {
     let (_directory, store) = store();
     let entry = store.remote_entry(super::RemoteKind::Git, &Digest::of(b"a")).unwrap();
