@@ -398,6 +398,9 @@ fn a_source_date_epoch_dates_what_is_new() {
             assert!(header.mtime().unwrap() <= 1_700_000_000, "{header:?}");
         }
     }
+    let environment = project.build(&["-o", "out/again"]).env("SOURCE_DATE_EPOCH", "1600000000");
+    environment.success();
+    assert_eq!(project.path("out/again/changed").metadata().unwrap().mtime(), 1_600_000_000);
     let wrong = project.build(&["--build-arg", "SOURCE_DATE_EPOCH=yesterday"]).code(2);
     assert!(wrong.stderr.contains("invalid SOURCE_DATE_EPOCH"), "{}", wrong.stderr);
 }

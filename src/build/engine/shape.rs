@@ -15,7 +15,7 @@ use crate::layer::{
     Compression, LayerTar, LayerWriter, Merge, MergeInto, SealedLayer, Times, VerifiedTar, rewrite,
 };
 
-use super::{Engine, now};
+use super::{Cancel, Engine, now};
 use crate::build::Error;
 use crate::build::assemble::{Image, Parts, assemble};
 use crate::build::form::{Form, MediaTypes, NewLayers};
@@ -114,11 +114,11 @@ impl Engine<'_> {
         let wanted = Wanted { version: VERSION, from, compression, times };
         self.recorded_or(&wanted, || {
             self.bring(plan, layer)?;
-            let mut tar = self.open(layer)?;
+            let mut tar = Guarded { inner: self.open(layer)?, cancel: &self.cancel };
             let sealed = if times == Times::Keep {
                 self.seal_blob(compression, |out| {
                     copy(&mut tar, out)?;
-                    tar.finish()
+                    tar.inner.finish()
                 })?
             } else {
                 self.seal_tar(compression, |out| rewrite(&mut tar, times, out))?
@@ -158,9 +158,9 @@ impl Engine<'_> {
         let spool = duplicate(spool.file())?;
         let mut merge = Merge::new(spool, into);
         for layer in layers {
-            let mut tar = self.open(layer)?;
+            let mut tar = Guarded { inner: self.open(layer)?, cancel: &self.cancel };
             merge.add(&mut tar)?;
-            tar.finish().map_err(crate::layer::Error::ReadTar)?;
+            tar.inner.finish().map_err(crate::layer::Error::ReadTar)?;
         }
         Ok(merge)
     }
@@ -259,6 +259,21 @@ impl Engine<'_> {
         let sealed = writer.finish().map_err(failed)?;
         self.store.adopt(ingest, &sealed.digest, sealed.size)?;
         Ok(sealed)
+    }
+}
+
+/// A reader that ends when the build is to stop.
+struct Guarded<'a, R> {
+    inner: R,
+    cancel: &'a Cancel,
+}
+
+impl<R: Read> Read for Guarded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_requested() {
+            return Err(io::Error::other("canceled"));
+        }
+        self.inner.read(buffer)
     }
 }
 

@@ -69,6 +69,7 @@ pub async fn build(
     let sources = Arc::new(sources);
     let plan = plan::plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
     let plan = Arc::new(plan);
+    outputs.suit(plan.targets.len())?;
     outputs.date(epoch(&request, &sources.text)?, &request)?;
     if outputs.0.iter().any(|choice| choice.wants_date() && choice.form.epoch.is_none()) {
         session.warn("rewrite-timestamp has no effect without SOURCE_DATE_EPOCH");

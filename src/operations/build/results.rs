@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::build::{Engine, Image, Plan};
+use crate::build::{Base, Engine, Image, Plan};
 use crate::event::Event;
-use crate::image::{Descriptor, Manifest, Reference};
+use crate::image::{Descriptor, Manifest, Platform, Reference};
 use crate::operations::publish::{Parcel, Traffic, publish_manifest, repositories};
 use crate::operations::pull::fetch_missing;
 use crate::operations::push::BASE_NAME;
@@ -37,6 +37,12 @@ pub(super) fn make(
     request: &BuildRequest,
 ) -> Result<Vec<Made>, PlanError> {
     let made = outputs.0.iter().map(|choice| {
+        if engine.cancel.is_requested() {
+            return Err(crate::build::Error::Canceled.into());
+        }
+        if let Some(place) = choice.place() {
+            engine.sink.emit(Event::Note { text: format!("exporting to {place}") });
+        }
         if choice.is_image() {
             if !choice.publishes() {
                 // What the steps made must be here; the base's layers are fetched side by side later.
@@ -66,10 +72,10 @@ fn product(
     choice: &Choice,
 ) -> Result<Product, PlanError> {
     if choice.form == *engine.form {
-        return Ok(Product::new(images.to_vec(), &choice.form)?);
+        return Ok(Product::new(images.to_vec(), &choice.form));
     }
     let shaped = images.iter().map(|image| engine.shape(plan, image.parts.clone(), &choice.form));
-    Ok(Product::new(shaped.collect::<Result<_, _>>()?, &choice.form)?)
+    Ok(Product::new(shaped.collect::<Result<_, _>>()?, &choice.form))
 }
 
 /// Delivers what was made.
@@ -259,7 +265,14 @@ fn name_in_store(
     image: &Descriptor,
 ) -> Result<(), Error> {
     let mut entries: Vec<(Option<Reference>, Descriptor)> = Vec::new();
+    let here = Platform::host();
     for base in &plan.bases {
+        // Of one name's images for several platforms, this machine's is the one that is used here.
+        let is_other =
+            |other: &Base| other.reference == base.reference && other.config.platform() == here;
+        if base.config.platform() != here && plan.bases.iter().any(is_other) {
+            continue;
+        }
         let is_whole = base.layers.iter().all(|layer| store.has_blob(&layer.descriptor.digest));
         let is_known = base.reference.tag.is_none() || {
             let known = store.resolve(&base.reference)?;

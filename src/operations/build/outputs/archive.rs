@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::archive::{self, Bundle, DockerImage, Named};
-use crate::operations::{Error, Kind};
+use crate::operations::Error;
 use crate::store::Store;
 
 use super::choice::Choice;
@@ -21,11 +21,11 @@ pub(in crate::operations::build) fn write_archive(
 ) -> Result<(), Error> {
     match &choice.kind {
         OutputKind::Archive { to, dialect } => {
-            let bundle = bundle(product, choice, *dialect)?;
+            let bundle = bundle(product, choice, *dialect);
             write_to(to, stdout, |out| Ok(archive::write_tar(store, &bundle, out)?))
         }
         OutputKind::Layout { directory, dialect } => {
-            let bundle = bundle(product, choice, *dialect)?;
+            let bundle = bundle(product, choice, *dialect);
             archive::write_directory(store, &bundle, directory).map_err(|error| {
                 Error::from(error).about(format!("failed to write `{}`", directory.display()))
             })
@@ -34,25 +34,21 @@ pub(in crate::operations::build) fn write_archive(
     }
 }
 
-fn bundle(product: &Product, choice: &Choice, dialect: Dialect) -> Result<Bundle, Error> {
+fn bundle(product: &Product, choice: &Choice, dialect: Dialect) -> Bundle {
     let docker = match (dialect, product.images.as_slice()) {
-        (Dialect::Oci, _) => None,
         (Dialect::Docker, [image]) => Some(DockerImage {
             config: image.config_descriptor.digest.clone(),
             layers: image.layers.iter().map(|layer| layer.descriptor.digest.clone()).collect(),
             names: choice.names.clone(),
         }),
-        (Dialect::Docker, _) => {
-            let message = "docker exporter does not currently support exporting manifest lists";
-            return Err(Error::new(Kind::Settings, message)
-                .hint("use `type=oci`, or build one platform at a time"));
-        }
+        // Docker's with several platforms was refused before, see `Outputs::suit`.
+        (Dialect::Oci | Dialect::Docker, _) => None,
     };
     let names = choice.names.clone();
-    Ok(Bundle {
+    Bundle {
         images: vec![Named { descriptor: product.descriptor.clone(), names }],
         blobs: product.blobs(),
         docker,
         time: choice.form.epoch.unwrap_or_else(|| jiff::Timestamp::now().as_second()),
-    })
+    }
 }

@@ -5,13 +5,15 @@ use std::path::Path;
 
 use rustix::fs::Access;
 
-use crate::build::{Form, NewLayers};
+use crate::build::{AnnotationPlace, Form, NewLayers};
 use crate::image::Reference;
 use crate::layer::Times;
 use crate::operations::build::request::BuildRequest;
 use crate::operations::{Error, Kind};
 
-use super::spec::{Destination, ImageOutput, Keep, Output, OutputKind, Publish, Timestamps};
+use super::spec::{
+    Destination, Dialect, ImageOutput, Keep, Output, OutputKind, Publish, Timestamps,
+};
 
 /// The outputs of one build, in their order.
 #[derive(Debug, Clone)]
@@ -78,6 +80,38 @@ impl Outputs {
         Ok(())
     }
 
+    /// Refuses what does not go with the number of platforms that the build is for.
+    pub(in crate::operations::build) fn suit(&self, platforms: usize) -> Result<(), Error> {
+        for choice in &self.0 {
+            let dialect = match &choice.kind {
+                OutputKind::Archive { dialect, .. } | OutputKind::Layout { dialect, .. } => dialect,
+                _ => &Dialect::Oci,
+            };
+            if platforms > 1 && *dialect == Dialect::Docker {
+                let message = "docker exporter does not currently support exporting manifest lists";
+                return Err(Error::new(Kind::Settings, message)
+                    .hint("use `type=oci`, or build one platform at a time"));
+            }
+            // A single image has no index that could take a note.
+            let places = [
+                (AnnotationPlace::Index, "index"),
+                (AnnotationPlace::IndexDescriptor, "index descriptor"),
+            ];
+            let has_note = |place: &&(AnnotationPlace, &str)| {
+                choice.is_image() && choice.form.annotations.any_for(place.0)
+            };
+            if platforms == 1
+                && let Some((_, name)) = places.iter().find(has_note)
+            {
+                let message =
+                    format!("{name} annotations not supported for single platform export");
+                return Err(Error::new(Kind::Settings, message)
+                    .hint("annotate the manifest: `--annotation manifest:KEY=VALUE`"));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the output whose layers are made while the build runs: one that publishes them, else
     /// the first image.
     pub(in crate::operations::build) fn primary(&self) -> Option<&Choice> {
@@ -100,6 +134,21 @@ impl Choice {
 
     pub(in crate::operations::build) fn is_image(&self) -> bool {
         !matches!(self.kind, OutputKind::Local { .. } | OutputKind::Tar { .. })
+    }
+
+    /// Returns where files go, in words.
+    pub(in crate::operations::build) fn place(&self) -> Option<String> {
+        let destination = |to: &Destination| match to {
+            Destination::File(path) => format!("`{}`", path.display()),
+            Destination::Stdout => "standard output".to_owned(),
+        };
+        match &self.kind {
+            OutputKind::Tar { to, .. } | OutputKind::Archive { to, .. } => Some(destination(to)),
+            OutputKind::Local { directory, .. } | OutputKind::Layout { directory, .. } => {
+                Some(format!("`{}`", directory.display()))
+            }
+            OutputKind::Image(_) => None,
+        }
     }
 
     /// Returns whether times shall follow a date that there may not be.

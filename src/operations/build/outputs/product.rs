@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::build::{AnnotationPlace, Form, Image, MediaTypes};
 use crate::image::{Descriptor, Digest, Index, Manifest, media_type};
-use crate::operations::{Error, Kind};
 
 /// A finished image of one or several platforms.
 #[derive(Debug, Clone)]
@@ -19,16 +18,12 @@ pub(in crate::operations::build) struct Product {
 
 impl Product {
     /// Puts the images together.
-    pub(in crate::operations::build) fn new(
-        images: Vec<Image>,
-        form: &Form,
-    ) -> Result<Self, Error> {
+    pub(in crate::operations::build) fn new(images: Vec<Image>, form: &Form) -> Self {
         let described: Vec<Descriptor> =
             images.iter().map(|image| descriptor_of(image, form)).collect();
         if let [descriptor] = described.as_slice() {
-            refuse_index_annotations(form)?;
             let descriptor = descriptor.clone();
-            return Ok(Self { images, index: None, descriptor });
+            return Self { images, index: None, descriptor };
         }
         let media_type = match form.media_types {
             MediaTypes::Oci => media_type::OCI_INDEX,
@@ -46,7 +41,7 @@ impl Product {
             annotations: form.annotations.of(AnnotationPlace::IndexDescriptor, None),
             ..index.descriptor()
         };
-        Ok(Self { images, index: Some(index), descriptor })
+        Self { images, index: Some(index), descriptor }
     }
 
     /// Returns what a name stands for: the index, or the one manifest.
@@ -74,18 +69,4 @@ fn descriptor_of(image: &Image, form: &Form) -> Descriptor {
     let place = AnnotationPlace::ManifestDescriptor;
     let annotations = form.annotations.of(place, Some(&image.platform));
     Descriptor { annotations, ..image.descriptor() }
-}
-
-/// A single image has no index that could take a note.
-fn refuse_index_annotations(form: &Form) -> Result<(), Error> {
-    let places =
-        [(AnnotationPlace::Index, "index"), (AnnotationPlace::IndexDescriptor, "index descriptor")];
-    for (place, name) in places {
-        if form.annotations.any_for(place) {
-            let message = format!("{name} annotations not supported for single platform export");
-            return Err(Error::new(Kind::Settings, message)
-                .hint("annotate the manifest: `--annotation manifest:KEY=VALUE`"));
-        }
-    }
-    Ok(())
 }
