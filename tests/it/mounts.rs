@@ -6,7 +6,7 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 use fs_err as fs;
 
-use crate::context::{Output, Role, TestCommand, World};
+use crate::context::{Output, Role, TestCommand, World, has_tools};
 
 /// A build context in a world.
 pub(crate) struct Project {
@@ -368,6 +368,34 @@ fn a_shell_on_error_needs_a_terminal() {
     let Some(project) = Project::unprivileged("FROM busybox\nRUN false\n") else { return };
     let said = project.fails(&["--shell-on-error"]);
     assert!(said.contains("needs a terminal"), "{said}");
+}
+
+#[test]
+fn a_shell_opens_where_a_step_failed() {
+    if !has_tools(&["script"]) {
+        return;
+    }
+    let dockerfile = "FROM busybox\n\
+        RUN echo earlier > /earlier\n\
+        WORKDIR /w\n\
+        ENV MARK=marked\n\
+        RUN --mount=type=cache,target=/c --mount=type=secret,id=s,env=S \
+            echo left > /left; echo kept > /c/f; exit 3\n";
+    let Some(project) = Project::unprivileged(dockerfile) else { return };
+    let typed =
+        "cat /left /earlier /c/f; echo is$MARK in $(pwd) $S; test -t 0 && echo at''tty; exit\n";
+    let directory = project.world.context.path("app").display().to_string();
+    let program = crate::context::program().display().to_string();
+    let build = format!(
+        "{program} build --shell-on-error --progress=plain --secret id=s,env=S {directory}"
+    );
+    let command = project.world.context.command("script").args(["-qec", &build, "/dev/null"]);
+    let output = command.env("S", "told").input(typed).run();
+    let said = output.stdout.replace('\r', "");
+    for text in ["left\nearlier\nkept\n", "ismarked in /w told", "attty", "exit code: 3"] {
+        assert!(said.contains(text) || said.contains(&text.replace(": ", " ")), "{text}: {said}");
+    }
+    assert_eq!(output.status.code(), Some(1), "{output}");
 }
 
 /// Returns the files below a directory.
