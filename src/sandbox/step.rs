@@ -50,8 +50,14 @@ pub(super) fn make_directories(request: &RunRequest) -> Result<(), Failure> {
     let step = &request.step_directory;
     let make = || -> std::io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(step)?;
-        for name in ["empty", "shelf"] {
-            make_directory(&step.join(name))?;
+        let is_tree = |mount: &StepMount| matches!(mount.source, MountSource::Tree { .. });
+        for (name, is_needed) in [
+            ("empty", request.layers.is_empty() || request.mounts.iter().any(is_tree)),
+            ("shelf", !request.mounts.is_empty()),
+        ] {
+            if is_needed {
+                make_directory(&step.join(name))?;
+            }
         }
         let upper = step.join("upper");
         if request.change_set == ChangeSet::New {

@@ -86,10 +86,9 @@ impl Store {
     /// Begins to look for an instance of the cache that `about` describes; its member `id` is the
     /// cache's id. Blocks while another process chooses or makes one.
     pub fn choose_cache(&self, mapping: &str, about: &Value) -> Result<CacheChoice> {
-        debug_assert!(!mapping.contains('/'), "a mapping's name is one word");
         let text = about.to_string();
         let name = Digest::of(text.as_bytes());
-        let directory = self.root().join("cachemounts").join(mapping).join(name.hex());
+        let directory = self.cache_mounts_directory(mapping).join(name.hex());
         fs::create_dir_all(&directory)?;
         let lock = lock::open(&directory.join("make.lock"))?;
         lock::acquire(&lock, FlockOperation::LockExclusive)?;
@@ -98,6 +97,13 @@ impl Store {
             self.replace(&file, text.as_bytes(), Durability::Unsynced)?;
         }
         Ok(CacheChoice { directory, _lock: lock })
+    }
+
+    /// Returns the directory that holds the caches of an id mapping.
+    #[must_use]
+    pub fn cache_mounts_directory(&self, mapping: &str) -> PathBuf {
+        debug_assert!(!mapping.contains('/'), "a mapping's name is one word");
+        self.root().join("cachemounts").join(mapping)
     }
 
     /// Lists all instances of all caches, in no order.

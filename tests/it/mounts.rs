@@ -179,6 +179,9 @@ fn caches_are_kept_between_builds_and_out_of_layers() {
         assert_eq!(project.new_names(), [""; 0]);
         let spaced = project.builds(&["--build-arg=N=3", "--build-arg=BUILDKIT_CACHE_MOUNT_NS=x"]);
         assert!(spaced.contains(" 3,"), "{spaced}");
+        // As in BuildKit, who wants nothing old gets no old caches either.
+        let anew = project.builds(&["--build-arg=N=4", "--no-cache"]);
+        assert!(anew.contains(" 4,"), "{anew}");
     });
 }
 

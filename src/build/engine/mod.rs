@@ -196,6 +196,7 @@ impl Engine<'_> {
             stat_cache: OnceLock::new(),
             has_shell: AtomicBool::new(false),
         };
+        build.renew_caches()?;
         build.run_stages()?;
         build.save_stat_cache()?;
         plan.targets.iter().map(|target| build.image(*target)).collect()

@@ -1,5 +1,6 @@
 //! Cache mounts: which directory a step gets, and for how long.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use crate::build::Error;
 use crate::build::engine::Build;
 use crate::build::engine::content::chain_digest;
-use crate::build::plan::{Origin, RunMount, Step};
+use crate::build::plan::{Origin, RunMount, Step, Work};
 use crate::dockerfile::Sharing;
 use crate::event::Event;
 use crate::image::Digest;
@@ -33,6 +34,39 @@ pub(super) struct Wanted<'a> {
 const PLAIN: FileOwner = FileOwner { mode: 0o755, uid: 0, gid: 0 };
 
 impl Build<'_> {
+    /// Empties the caches of the stages that are to be done anew, as BuildKit does for `--no-cache`;
+    /// not those that another build uses.
+    pub(in crate::build::engine) fn renew_caches(&self) -> Result<(), Error> {
+        let stages = self.plan.stages.iter().filter(|stage| !stage.uses_cache);
+        let runs = stages.flat_map(|stage| &stage.steps).filter_map(|step| match &step.work {
+            Work::Run(run) => Some(run),
+            Work::Copy(_) | Work::Directory(_) => None,
+        });
+        let ids: HashSet<&str> = runs
+            .flat_map(|run| &run.mounts)
+            .filter_map(|mount| match mount {
+                RunMount::Cache { id, .. } => Some(id.as_str()),
+                _ => None,
+            })
+            .collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let store = self.engine.store;
+        let mut instances = store.cache_instances()?;
+        instances.retain(|instance| ids.contains(instance.id.as_str()));
+        if instances.is_empty() {
+            return Ok(());
+        }
+        let worker = self.worker()?;
+        let own = store.cache_mounts_directory(worker.mapping());
+        let mut old = Vec::new();
+        for instance in instances.iter().filter(|instance| instance.directory.starts_with(&own)) {
+            old.extend(store.remove_cache(instance)?);
+        }
+        Ok(worker.remove(old)?)
+    }
+
     /// Leases the caches of a step, and returns with each the position of its mount. Caches of one
     /// step that are the same are the same directory. They are taken in one order by all steps, so
     /// that none waits for another that waits for it.
