@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::dockerfile::{Patterns, Reason};
+use crate::ignore::{Patterns, Reason};
 use crate::layer::{Metadata, PathIndex};
 
 /// A build context.

@@ -14,9 +14,10 @@ use proptest::prelude::*;
 
 use crate::dockerfile::{
     ArgPair, Checked, Command, Dockerfile, Error, Healthcheck, Heredoc, Instruction,
-    InstructionKind, Pair, Patterns, Position, RunScript, Source, Span, Surroundings, Warning,
-    Word, expand_heredoc, expand_words, parse, parse_trigger,
+    InstructionKind, Pair, Position, RunScript, Source, Span, Surroundings, Warning, Word,
+    expand_heredoc, expand_words, parse, parse_trigger,
 };
+use crate::ignore::Patterns;
 
 fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dockerfile");

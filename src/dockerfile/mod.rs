@@ -29,7 +29,6 @@ mod survey;
 #[cfg(test)]
 mod corpus;
 
-pub use crate::ignore::{Filter, IgnoreError, Patterns, Reason, State, Verdict};
 pub use ast::{
     Add, ArgPair, Command, Copy, Directives, Dockerfile, Flag, Healthcheck, Heredoc, Instruction,
     InstructionKind, Onbuild, Pair, Run, RunNetwork, RunScript, RunSecurity, Source, Stage,

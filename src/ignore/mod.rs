@@ -7,8 +7,7 @@
 
 mod pattern;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
 
 use crate::ignore::pattern::Pattern;
 
@@ -131,7 +130,7 @@ impl Patterns {
 
     /// Says what to do with a path relative to the context, whatever was asked before.
     ///
-    /// Walkers of many paths ask a [`Filter`] instead, which remembers directories.
+    /// Walkers of many paths hand the state of each directory on with [`Patterns::decide`] instead.
     #[must_use]
     pub fn verdict(&self, path: &Path, is_directory: bool) -> Verdict {
         self.decide(path, is_directory, &self.state_above(path)).0
@@ -143,12 +142,6 @@ impl Patterns {
         let (_, last, _) = self.matches(path, &self.state_above(path));
         let pattern = last.map(|index| &self.patterns[index]).filter(|it| !it.includes)?;
         Some(Reason { pattern: pattern.written.clone(), line: pattern.line })
-    }
-
-    /// Returns a filter for a walk.
-    #[must_use]
-    pub fn filter(&self) -> Filter<'_> {
-        Filter { patterns: self, last: Mutex::new(Default::default()) }
     }
 
     /// Returns the state for what is in `directory`, whatever was asked before.
@@ -189,39 +182,6 @@ impl Patterns {
             }
         }
         (text, last, State(state))
-    }
-}
-
-/// Answers for the paths of a walk, in any order and from any thread; fast when paths of one
-/// directory come one after another.
-#[derive(Debug)]
-pub struct Filter<'a> {
-    patterns: &'a Patterns,
-    last: Mutex<(PathBuf, Arc<State>)>,
-}
-
-impl Filter<'_> {
-    /// Says what to do with a path relative to the context.
-    #[must_use]
-    pub fn verdict(&self, path: &Path, is_directory: bool) -> Verdict {
-        if self.patterns.is_empty() {
-            return Verdict::Keep;
-        }
-        let parent = path.parent().unwrap_or(Path::new(""));
-        self.patterns.decide(path, is_directory, &self.state_of(parent)).0
-    }
-
-    fn state_of(&self, directory: &Path) -> Arc<State> {
-        if directory.as_os_str().is_empty() {
-            return Arc::default();
-        }
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.0 != directory {
-            let above = self.patterns.state_above(directory);
-            let state = self.patterns.matches(directory, &above).2;
-            *last = (directory.to_owned(), Arc::new(state));
-        }
-        Arc::clone(&last.1)
     }
 }
 

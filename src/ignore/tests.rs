@@ -111,14 +111,35 @@ fn reasons_name_pattern_and_line() {
 }
 
 #[test]
+fn directories_that_may_hold_a_match_are_known() {
+    let cases = [
+        ("a/b/*.txt", "a", true),
+        ("a/b/*.txt", "a/b", true),
+        ("a/b/*.txt", "a/c", false),
+        ("a/b/*.txt", "a/b/x", false),
+        ("**/x", "a/b/c", true),
+        ("a/**", "b", false),
+        ("!a/b", "a", false),
+    ];
+    for (pattern, directory, expected) in cases {
+        let patterns = Patterns::parse(pattern).unwrap();
+        assert_eq!(patterns.may_match_below(Path::new(directory)), expected, "{pattern}");
+    }
+}
+
+#[test]
 fn a_hundred_thousand_paths_take_a_moment() {
     let text = "node_modules\n**/*.pyc\n.git\n*.log\n!keep.log\nbuild/**\n**/__pycache__\n";
     let patterns = Patterns::parse(text).unwrap();
-    let filter = patterns.filter();
-    let kept = (0..100_000)
-        .map(|n| format!("src/d{}/e{}/file{n}.py", n / 1000, n / 100))
-        .filter(|path| filter.verdict(Path::new(path), false) == Verdict::Keep)
-        .count();
+    let mut kept = 0;
+    for directory in 0..1000 {
+        let directory = format!("src/d{}/e{directory}", directory / 10);
+        let state = patterns.state_of(Path::new(&directory));
+        let files = (0..100).map(|n| format!("{directory}/file{n}.py"));
+        let is_kept =
+            |path: &String| patterns.decide(Path::new(path), false, &state).0 == Verdict::Keep;
+        kept += files.filter(is_kept).count();
+    }
     assert_eq!(kept, 100_000);
 }
 
@@ -138,14 +159,21 @@ proptest! {
     }
 
     #[test]
-    fn pruning_hides_nothing_and_the_filter_agrees(
+    fn pruning_hides_nothing_and_states_are_handed_on(
         text in patterns(),
         path in "[ab]/[ab]/[ab](/[ab])?",
     ) {
         let patterns = Patterns::parse(&text).unwrap();
         let path = Path::new(&path);
         let verdict = patterns.verdict(path, false);
-        prop_assert_eq!(patterns.filter().verdict(path, false), verdict);
+        let mut state = patterns.state_of(Path::new(""));
+        let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+        above.pop();
+        for directory in above.into_iter().rev() {
+            state = patterns.decide(directory, true, &state).1;
+            prop_assert_eq!(&patterns.state_of(directory), &state);
+        }
+        prop_assert_eq!(patterns.decide(path, false, &state).0, verdict);
         if verdict == Verdict::Keep {
             for directory in path.ancestors().skip(1).filter(|it| !it.as_os_str().is_empty()) {
                 prop_assert_ne!(patterns.verdict(directory, true), Verdict::SkipTree);

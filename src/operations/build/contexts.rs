@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::build::Context;
-use crate::dockerfile::{self, NotText, Patterns};
+use crate::dockerfile::{self, NotText};
+use crate::ignore::Patterns;
 use crate::layer::{Metadata, PathIndex};
 use crate::operations::{Error, Kind, Snippet};
 use crate::remote::{

@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::build;
-use crate::dockerfile::{Frontend, Patterns, Span};
+use crate::dockerfile::{Frontend, Span};
+use crate::ignore::Patterns;
 
 use crate::operations::{Error, Kind, Snippet};
 use crate::remote::FileName;
