@@ -278,6 +278,61 @@ pub(crate) fn holding(root: &Path, text: &str) -> Vec<std::path::PathBuf> {
     found
 }
 
+/// Fails when the store, or what a build wrote, holds one of the texts.
+fn expect_nowhere(place: &Place, output: &str, texts: &[&str]) {
+    for text in texts {
+        assert!(!output.contains(text), "{output}");
+        assert_eq!(holding(&place.context.store(), text), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[test]
+fn tokens_come_from_secrets_and_stay_there() {
+    let Some(place) = Place::new() else { return };
+    let repository = Repository::new(&place.context, "app");
+    repository.write("a", "1").commit("one");
+    place.web.serve_git(place.context.path("git"));
+    // x-access-token:hunter2zq7
+    place.web.protect_git("basic eC1hY2Nlc3MtdG9rZW46aHVudGVyMnpxNw==");
+    let private = Page { authorization: Some("Bearer hunter2zq7"), ..page("content") };
+    let file = place.web.put("/file", private);
+    let git = place.web.url("/git/app.git");
+    let text = format!("FROM scratch\nADD {file} /\nADD --keep-git-dir=true {git} /r/\n");
+    place.context.write("ctx/Dockerfile", text);
+    let token = place.context.write("home/token", "hunter2zq7\n");
+    let host = git.split('/').nth(2).unwrap();
+    let build = |git_secret: &str| {
+        let build = place.context.rpub(["build", "--progress=plain", "--no-cache", "ctx"]);
+        let build = build.env("RPUB_LOG", "rpub=trace").env("TOKEN", "hunter2zq7");
+        build
+            .arg("--secret=id=HTTP_AUTH_TOKEN_127.0.0.1,env=TOKEN")
+            .arg(format!("--secret=id={git_secret},src={}", token.display()))
+    };
+    let texts = ["hunter2zq7", "aHVudGVyMnpxNw", "eC1hY2Nlc3"];
+    for name in ["GIT_AUTH_TOKEN", &format!("GIT_AUTH_TOKEN.{host}")] {
+        let output = build(name).success();
+        expect_nowhere(&place, &format!("{}{}", output.stdout, output.stderr), &texts);
+    }
+    let denied = build("GIT_AUTH_TOKEN.elsewhere").code(4);
+    denied.expect_error("give a token by `--secret id=GIT_AUTH_TOKEN");
+    expect_nowhere(&place, &denied.stderr, &texts);
+    let none = place.context.rpub(["build", "--no-cache", "ctx"]).code(4);
+    none.expect_error("give a token by `--secret id=HTTP_AUTH_TOKEN_127.0.0.1");
+    // While git runs, its arguments say nothing either.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let text = format!("FROM scratch\nADD http://{address}/app.git /r/\n");
+    place.context.write("ctx/Dockerfile", text);
+    let running = build("GIT_AUTH_TOKEN").spawn();
+    let connection = silent.accept().unwrap();
+    eventually("git does not run", || !processes_with(&address).is_empty());
+    let arguments = processes_with(&address).concat();
+    running.interrupt();
+    running.finish().expect_code(130);
+    drop(connection);
+    assert!(texts.iter().all(|text| !arguments.contains(text)), "{arguments}");
+}
+
 #[test]
 fn credentials_of_an_address_reach_the_server_and_nothing_else() {
     let Some(place) = Place::new() else { return };
@@ -295,10 +350,7 @@ fn credentials_of_an_address_reach_the_server_and_nothing_else() {
     let output = build(&with_user).success();
     let denied = build(&url).code(4);
     denied.expect_error("GIT_AUTH_TOKEN");
-    for text in ["hunter2zq7", "bWU6aHVudGVyMnpxNw"] {
-        assert!(!output.stderr.contains(text), "{}", output.stderr);
-        assert_eq!(holding(&context.store(), text), Vec::<std::path::PathBuf>::new());
-    }
+    expect_nowhere(&place, &output.stderr, &["hunter2zq7", "bWU6aHVudGVyMnpxNw"]);
 }
 
 /// Waits until `is_so`, for ten seconds at most.
@@ -385,9 +437,14 @@ fn ssh_gets_no_key_that_was_not_given() {
     let build = place.add("git@host.example:app.git /r/").env("PATH", &path);
     let output = build.env("SSH_AUTH_SOCK", &agent).success();
     assert!(files_of(&context.store(), output.line()).contains_key("r/a"));
-    let said = fs_err::read_to_string(said).unwrap();
+    let calls = fs_err::read_to_string(&said).unwrap();
     for part in ["-F /dev/null", "IdentityAgent=\"none\"", "IdentityFile=none", "BatchMode=yes"] {
-        assert!(said.contains(part), "{said}");
+        assert!(calls.contains(part), "{calls}");
     }
-    assert!(said.contains("git@host.example"), "{said}");
+    assert!(calls.contains("git@host.example"), "{calls}");
+    let _listener = std::os::unix::net::UnixListener::bind(&agent).unwrap();
+    let build = place.add("git@host.example:app.git?keep-git-dir=1 /r/").env("PATH", &path);
+    build.env("SSH_AUTH_SOCK", &agent).args(["--ssh", "default"]).success();
+    let calls = fs_err::read_to_string(&said).unwrap();
+    assert!(calls.contains(&format!("IdentityAgent=\"{}\"", agent.display())), "{calls}");
 }

@@ -18,6 +18,7 @@ mod sources;
 use std::sync::Arc;
 
 use crate::build::{Cancel, Provisions};
+use crate::remote::GitSettings;
 
 use super::session::blocking;
 use super::{Error, Kind, Session};
@@ -39,6 +40,9 @@ pub use outputs::{
 };
 pub use request::{BuildReport, BuildRequest, BuiltImage, Delivery, DockerfileSource, ImageReport};
 pub use secrets::{SecretOrigin, SecretSource};
+
+/// The agent of `--ssh` that git gets (BuildKit, `llb.Git`).
+const DEFAULT_AGENT: &str = "default";
 
 /// Builds, names and, when asked, publishes an image.
 ///
@@ -114,7 +118,10 @@ fn online(session: &Session, interrupt: &Interrupt, provisions: &Provisions) -> 
         runtime: tokio::runtime::Handle::current(),
         cancel: Arc::clone(&interrupt.engine),
         secrets: Arc::new(Given(provisions.secrets.clone())),
-        git: session.git.clone(),
+        git: GitSettings {
+            agent: provisions.agents.get(DEFAULT_AGENT).cloned(),
+            ..session.git.clone()
+        },
         fetched: std::sync::Mutex::default(),
     }
 }
