@@ -91,6 +91,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -s o -l output -d 'Writ
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l annotation -d 'Add an annotation; TYPE is manifest, index, manifest-descriptor or index-descriptor' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l iidfile -d 'Write the image id to this file' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l call -d 'Answer instead of building: check, outline, targets or subrequests.describe, and ,format=json' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
@@ -105,6 +106,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l shell-on-error -d 'O
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l load -d 'Keep the image in the store though there are other outputs'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l squash -d 'Make one layer of all that the steps made'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l reproducible -d 'Make the same image of the same input, on any machine at any time'
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l check -d 'Check the Dockerfile and build nothing, as --call=check does'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l push -d 'Push as well, as build-push does'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s h -l help -d 'Print help'
@@ -144,6 +146,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s o -l output -d 
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l annotation -d 'Add an annotation; TYPE is manifest, index, manifest-descriptor or index-descriptor' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l iidfile -d 'Write the image id to this file' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l call -d 'Answer instead of building: check, outline, targets or subrequests.describe, and ,format=json' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
@@ -158,6 +161,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l shell-on-error 
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l load -d 'Keep the image in the store though there are other outputs'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l squash -d 'Make one layer of all that the steps made'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l reproducible -d 'Make the same image of the same input, on any machine at any time'
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l check -d 'Check the Dockerfile and build nothing, as --call=check does'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l push -d 'Push as well, as build-push does'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s h -l help -d 'Print help'
@@ -259,6 +263,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l annotation -d 'Add an annotation; TYPE is manifest, index, manifest-descriptor or index-descriptor' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l iidfile -d 'Write the image id to this file' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l call -d 'Answer instead of building: check, outline, targets or subrequests.describe, and ,format=json' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
@@ -273,6 +278,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l load -d 'Keep the image in the store though there are other outputs'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l squash -d 'Make one layer of all that the steps made'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l reproducible -d 'Make the same image of the same input, on any machine at any time'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l check -d 'Check the Dockerfile and build nothing, as --call=check does'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l push -d 'Push as well, as build-push does'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help'

@@ -17,6 +17,7 @@ use crate::operations::{
 };
 
 use super::args::{BuildArgs, OutputArgs, PullWhen};
+use super::call::Call;
 use super::output::{print, write_file};
 use super::render::bytes;
 use super::shell::TerminalShells;
@@ -24,18 +25,43 @@ use super::{Context, settings, steps};
 
 /// Builds, and pushes when `--push` or an output says so.
 pub(super) async fn build(context: &Context, args: BuildArgs) -> Result<(), Error> {
+    if let Some(call) = Call::of(&args)? {
+        return answer(context, args, call).await;
+    }
     let push = args.push;
     run(context, args, push).await
 }
 
 /// Builds and pushes to every name.
 pub(super) async fn build_push(context: &Context, args: BuildArgs) -> Result<(), Error> {
+    if let Some(call) = Call::of(&args)? {
+        return answer(context, args, call).await;
+    }
     let has_name = |output: &String| output.contains("name=");
     if args.tags.is_empty() && !args.output.outputs.iter().any(has_name) {
         return Err(Error::new(Kind::Settings, "nothing to push to: `build-push` needs a name")
             .hint("name the image with `-t registry/repository:tag`"));
     }
     run(context, args, true).await
+}
+
+/// Answers a question about the Dockerfile.
+async fn answer(context: &Context, args: BuildArgs, call: Call) -> Result<(), Error> {
+    let Some(question) = call.question() else { return call.describe() };
+    let request = request(args, false)?;
+    let interrupt = Interrupt::default();
+    let operation = operations::call(&context.session, request, question, &interrupt);
+    tokio::pin!(operation);
+    let answer = tokio::select! {
+        answer = &mut operation => answer?,
+        () = interrupted() => {
+            interrupt.request();
+            let _ = operation.await;
+            return Err(Error::new(Kind::Interrupted, "interrupted"));
+        }
+    };
+    context.progress.finish();
+    call.print(answer)
 }
 
 async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 mod args;
 mod auth;
 mod build;
+mod call;
 mod filter;
 mod images;
 mod import;
@@ -51,7 +52,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             progress.finish();
-            anstream::eprint!("{}", render::error(&error));
+            if error.kind != Kind::Reported {
+                anstream::eprint!("{}", render::error(&error));
+            }
             ExitCode::from(render::exit_code(error.kind))
         }
     }

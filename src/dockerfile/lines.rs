@@ -195,6 +195,9 @@ impl<'a> Lines<'a> {
         let mut comments = Vec::new();
         while let Some(line) = self.physical()? {
             self.directive(line)?;
+            if !self.directives_done {
+                continue;
+            }
             if line.is_comment() {
                 let comment = line.comment();
                 if comment.text.is_empty() {

@@ -28,6 +28,8 @@ pub enum Kind {
     Partial,
     /// The user interrupted.
     Interrupted,
+    /// The result, which is printed, says already what is wrong.
+    Reported,
     /// The machine failed (disk, permission), or rpub has a fault.
     Internal,
 }

@@ -23,10 +23,10 @@ mod stream;
 mod transfer;
 
 pub use build::{
-    AgentSource, BuildReport, BuildRequest, BuiltImage, ContextLocation, Delivery, Destination,
-    Dialect, DockerfileSource, ImageOptions, ImageOutput, ImageReport, Interrupt, Keep,
-    LayoutImage, Output, OutputKind, Publish, SecretOrigin, SecretSource, Split, Timestamps,
-    annotations, build,
+    About, AgentSource, Answer, BuildReport, BuildRequest, BuiltImage, ContextLocation, Delivery,
+    Destination, Dialect, DockerfileSource, ImageOptions, ImageOutput, ImageReport, Interrupt,
+    Keep, LayoutImage, Output, OutputKind, Publish, Question, SecretOrigin, SecretSource, Split,
+    Target, Timestamps, annotations, build, call,
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use error::{Error, Kind, Snippet};
@@ -44,5 +44,6 @@ pub use session::{Session, SessionSettings};
 
 pub use crate::build::{Allowed, Network, Shells};
 pub use crate::credentials::{Attempt, Outcome, Place, Saved, Secret};
+pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
 pub use crate::remote::GitSettings;
 pub use crate::sandbox::{Limit, LimitedResource};

@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod cache;
+mod checks;
 mod cli;
 mod concurrent;
 mod context;

@@ -91,6 +91,12 @@ pub(crate) struct BuildArgs {
     pub(crate) steps: StepArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    /// Check the Dockerfile and build nothing, as --call=check does
+    #[arg(long, conflicts_with = "call")]
+    pub(crate) check: bool,
+    /// Answer instead of building: check, outline, targets or subrequests.describe, and ,format=json
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) call: Option<String>,
     /// Push as well, as build-push does
     #[arg(long)]
     pub(crate) push: bool,

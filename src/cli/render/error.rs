@@ -58,7 +58,7 @@ pub(crate) fn error(error: &Error) -> String {
 /// Returns the exit code of a kind of failure.
 pub(crate) fn exit_code(kind: Kind) -> u8 {
     match kind {
-        Kind::User | Kind::Network | Kind::Build | Kind::Internal => 1,
+        Kind::User | Kind::Network | Kind::Build | Kind::Reported | Kind::Internal => 1,
         Kind::Settings => 2,
         Kind::NotFound => 3,
         Kind::Denied => 4,

@@ -53,7 +53,10 @@ impl Known {
             let (expected, actual) = (&image.platform, base.config.platform());
             let is_other = expected.os != actual.os || expected.architecture != actual.architecture;
             let other = OtherPlatform {
-                image: sources.text[image.span.start..image.span.end].to_owned(),
+                image: match &sources.text[image.span.start..image.span.end] {
+                    written if written.contains(['$', ' ']) => image.reference.familiar(),
+                    written => written.to_owned(),
+                },
                 expected: expected.to_string(),
                 actual: actual.to_string(),
                 span: image.span,

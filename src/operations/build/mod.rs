@@ -1,6 +1,7 @@
 //! `build` and `build-push`: a Dockerfile to an image, its layers published while it is built.
 
 mod agents;
+mod call;
 mod checks;
 mod contexts;
 mod emulators;
@@ -33,6 +34,7 @@ use secrets::Given;
 use sources::Sources;
 
 pub use agents::AgentSource;
+pub use call::{About, Answer, Question, Target};
 pub use location::{ContextLocation, LayoutImage};
 pub use outputs::{
     Destination, Dialect, ImageOptions, ImageOutput, Keep, Output, OutputKind, Publish, Split,
@@ -61,16 +63,7 @@ pub async fn build(
         blocking(move || provide(&request)).await?
     };
     let online = Arc::new(online(session, interrupt, &provisions));
-    let (context, sources) = {
-        let (request, online) = (request.clone(), Arc::clone(&online));
-        blocking(move || {
-            let context = MainContext::open(&request, &online)?;
-            let sources = Sources::read(&context, &request.dockerfile, &online)?;
-            Ok::<_, Error>((context, sources))
-        })
-        .await?
-    };
-    let sources = Arc::new(sources);
+    let (context, sources) = read(&request, &online).await?;
     let plan = plan::plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
     let plan = Arc::new(plan);
     outputs.suit(plan.targets.len())?;
@@ -110,6 +103,45 @@ pub async fn build(
             Err(Error::new(Kind::Interrupted, "interrupted while publishing"))
         }
     }
+}
+
+/// Answers a question about a Dockerfile instead of building it.
+///
+/// # Errors
+///
+/// What keeps the question from being answered; what would fail the build is part of the answer of
+/// a check.
+pub async fn call(
+    session: &Session,
+    request: BuildRequest,
+    question: Question,
+    interrupt: &Interrupt,
+) -> Result<Answer, Error> {
+    let (provisions, _agents) = {
+        let request = request.clone();
+        blocking(move || provide(&request)).await?
+    };
+    let online = Arc::new(online(session, interrupt, &provisions));
+    // The context is kept until the end.
+    let (_context, sources) = read(&request, &online).await?;
+    tokio::select! {
+        answer = call::answer(session, &request, &sources, question) => answer,
+        () = interrupt.requested.notified() => Err(Error::new(Kind::Interrupted, "interrupted")),
+    }
+}
+
+/// Gets the build context and reads the Dockerfile and the ignore file.
+async fn read(
+    request: &BuildRequest,
+    online: &Arc<Online>,
+) -> Result<(MainContext, Arc<Sources>), Error> {
+    let (request, online) = (request.clone(), Arc::clone(online));
+    blocking(move || {
+        let context = MainContext::open(&request, &online)?;
+        let sources = Sources::read(&context, &request.dockerfile, &online)?;
+        Ok::<_, Error>((context, Arc::new(sources)))
+    })
+    .await
 }
 
 fn online(session: &Session, interrupt: &Interrupt, provisions: &Provisions) -> Online {

@@ -31,7 +31,7 @@ pub(super) async fn plan(
     let options = options(request).await?;
     let outlines = options.iter().map(|options| Outline::new(&dockerfile, options));
     let mut outlines = outlines.collect::<Result<Vec<_>, _>>()?;
-    Resolver { session, request, sources, known: Vec::new() }.resolve(&mut outlines).await?;
+    Resolver::new(session, request, sources).resolve(&mut outlines).await?;
     let checked = match (options.first(), outlines.first()) {
         (Some(options), Some(outline)) => {
             Some(checks::check(&dockerfile, options, outline, sources)?)
@@ -49,7 +49,7 @@ pub(super) async fn plan(
 }
 
 /// Returns what was chosen for each platform that is built for.
-async fn options(request: &BuildRequest) -> Result<Vec<PlanOptions>, Error> {
+pub(super) async fn options(request: &BuildRequest) -> Result<Vec<PlanOptions>, Error> {
     let here = Platform::host();
     let emulated = blocking(|| Ok::<_, Error>(emulated())).await?;
     let mut platforms: Vec<Platform> = Vec::new();
@@ -108,16 +108,24 @@ fn named_contexts(request: &BuildRequest) -> Result<BTreeMap<String, NamedContex
 }
 
 /// Resolves the images that outlines need, each once.
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     session: &'a Session,
     request: &'a BuildRequest,
     sources: &'a Sources,
     known: Vec<(BaseImage, Base)>,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
+    pub(super) fn new(
+        session: &'a Session,
+        request: &'a BuildRequest,
+        sources: &'a Sources,
+    ) -> Self {
+        Self { session, request, sources, known: Vec::new() }
+    }
+
     /// Resolves until nothing is missing: triggers of one image may need another.
-    async fn resolve(&mut self, outlines: &mut [Outline<'_>]) -> Result<(), PlanError> {
+    pub(super) async fn resolve(&mut self, outlines: &mut [Outline<'_>]) -> Result<(), PlanError> {
         loop {
             let mut wanted: Vec<&BaseImage> = Vec::new();
             for image in outlines.iter().flat_map(Outline::missing) {
