@@ -251,3 +251,40 @@ fn an_exact_path_is_no_pattern() {
         assert_eq!(copied(&root, &View::default(), &request), [expected]);
     }
 }
+
+#[test]
+fn portable_metadata_is_that_of_every_checkout() {
+    let pick = |root: &TempDir| {
+        let tree = SourceTree {
+            root: root.path(),
+            ignored: None,
+            owners: None,
+            metadata: Metadata::Portable,
+        };
+        let request = request(&["."], "/app/");
+        let selection = select(Some(&tree), &request).unwrap();
+        let mut tar = LayerTar::new(Vec::new());
+        selection.write(&View::default(), &request, &mut tar).unwrap();
+        let digest = selection.digest(&StatCache::default()).unwrap();
+        (digest, list(&tar.finish().unwrap().0))
+    };
+    let one = tree(&["d/run=x", "d/plain=y", "d/same=y", "link -> d/run"]);
+    let two = tree(&["d/run=x", "d/plain=y", "d/same => d/plain", "link -> d/run"]);
+    let set = |root: &TempDir, path: &str, mode: u32| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs_err::set_permissions(root.path().join(path), mode).unwrap();
+    };
+    for (root, [directory, run, plain]) in
+        [(&one, [0o755, 0o755, 0o644]), (&two, [0o2700, 0o711, 0o600])]
+    {
+        set(root, "d", directory);
+        set(root, "d/run", run);
+        set(root, "d/plain", plain);
+    }
+    let flags = rustix::fs::XattrFlags::empty();
+    // Where the file system keeps none, there is nothing to leave out.
+    let _ = rustix::fs::setxattr(two.path().join("d/run"), "user.note", b"mine", flags);
+    assert_eq!(pick(&one), pick(&two));
+    let expected = "app/d/plain 644 0:0 y";
+    assert!(pick(&two).1.iter().any(|line| line == expected), "{:?}", pick(&two).1);
+}
