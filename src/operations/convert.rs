@@ -137,6 +137,9 @@ fn remote_kind(error: &remote::Error) -> Kind {
 fn remote_hint(error: &remote::Error) -> Option<String> {
     match error {
         remote::Error::NoGit(_) => Some("install it, as with `apt-get install git`".to_owned()),
+        remote::Error::Git { message, .. } if message.contains("certificate") => {
+            Some("trust its authority by `--ca-file FILE`".to_owned())
+        }
         remote::Error::Git { kind: remote::Kind::Denied, remote, .. } => {
             Some(if remote.starts_with("http") {
                 "give a token by `--secret id=GIT_AUTH_TOKEN,env=NAME`".to_owned()

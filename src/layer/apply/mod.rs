@@ -51,7 +51,7 @@ pub enum WhiteoutForm {
     /// An empty file with `user.overlay.whiteout`, in a directory marked to have some (Linux 6.7).
     Xattr,
     /// Not at all: the tar is no layer but holds plain files. Names that would be deletions mean
-    /// themselves, and device nodes are left out.
+    /// themselves, absolute ones count from the root, and device nodes are left out.
     Plain,
 }
 

@@ -410,7 +410,7 @@ fn reads_every_format_of_gnu_tar() {
 fn a_plain_tar_deletes_nothing_and_brings_no_devices() {
     let place = Place::new();
     let members = [
-        raw("a/.wh.b", b'0', "", b"mine"),
+        raw("/a/.wh.b", b'0', "", b"mine"),
         raw("null", b'3', "", b""),
         raw("a/c", b'0', "", b"file"),
     ];

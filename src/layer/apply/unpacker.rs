@@ -57,6 +57,9 @@ impl Unpacker {
         let limit = self.limits.0;
         let entries = self.left.0.checked_sub(1);
         self.left.0 = entries.ok_or(Error::Limit { what: "the number of entries", limit })?;
+        let is_plain = self.whiteouts == WhiteoutForm::Plain;
+        let relative = (is_plain && member.path.starts_with(b"/")).then(|| member.relative());
+        let member = relative.as_ref().unwrap_or(member);
         let mut entry = member.entry()?;
         let path = entry.path.as_os_str().as_bytes().to_vec();
         if path.is_empty() {
@@ -65,7 +68,6 @@ impl Unpacker {
         }
         let (parent, name) = split(&path);
         let parent = self.parent(parent, &path)?;
-        let is_plain = self.whiteouts == WhiteoutForm::Plain;
         if name.starts_with(WHITEOUT) && !is_plain {
             return self.deletion(&parent, name, &path);
         }

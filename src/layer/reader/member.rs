@@ -67,6 +67,12 @@ impl Member {
         Ok(Entry { path, kind, mode, uid, gid, mtime, xattrs: self.xattrs.clone() })
     }
 
+    /// Returns the member with its name relative to the root, however absolute it stands in the tar.
+    pub(in crate::layer) fn relative(&self) -> Self {
+        let start = self.path.iter().take_while(|byte| **byte == b'/').count();
+        Self { path: self.path[start..].to_vec(), ..self.clone() }
+    }
+
     fn shown(&self) -> PathBuf {
         PathBuf::from(OsStr::from_bytes(&self.path))
     }
