@@ -265,7 +265,11 @@ pub(super) fn config_lines(config: &Value) -> Vec<String> {
             ("Env" | "OnBuild", Value::Array(items)) => {
                 lines.extend(items.iter().map(|item| format!("{key} {}", bare(item))));
             }
-            ("Healthcheck", value) => lines.push(format!("{key} {value}")),
+            ("Healthcheck", Value::Object(map)) => {
+                // Tools write these in different orders.
+                let sorted: std::collections::BTreeMap<_, _> = map.iter().collect();
+                lines.push(format!("{key} {}", serde_json::to_string(&sorted).unwrap()));
+            }
             (_, Value::Object(map)) => {
                 let mut items: Vec<String> = map
                     .iter()

@@ -7,14 +7,16 @@
 //! - `options`, arguments of `rpub build`, one a line, and `environment`, `NAME=value` lines; both
 //!   may name files of the case, which is where the program runs;
 //! - the golden: `image`, what was built, or `build-error`, what was said instead;
-//! - `buildah`: how another builder differs.
+//! - `buildah`: how another builder differs, see [`buildah`].
 //!
 //! Cases with `expected` or `error` are for the parser's own test. `RPUB_TEST_UPDATE=1` writes the
 //! goldens, which must be read before they are kept; `RPUB_TEST_CASES=TEXT` takes only the cases
 //! with this text in their names.
 
 mod bases;
+mod buildah;
 mod case;
+mod coverage;
 mod image;
 mod listing;
 
@@ -121,6 +123,12 @@ fn each(cases: &[Case], work: impl Fn(&Case) -> Option<String> + Sync) -> Vec<St
     let mut said = said.into_inner().unwrap();
     said.sort();
     said
+}
+
+/// Says something that is not a failure.
+#[expect(clippy::print_stderr, reason = "the harness shows it beside the test's name")]
+fn say(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Returns the built cases that `RPUB_TEST_CASES` asks for.
