@@ -19,6 +19,7 @@ mod mounts;
 mod multi_platform;
 mod outputs;
 mod overlap;
+mod planning;
 mod push_pull;
 mod registry_auth;
 mod remote;

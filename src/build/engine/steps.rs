@@ -161,13 +161,23 @@ fn below(plan: &Plan, stage: &Stage) -> (Option<String>, Option<BaseName>) {
     }
 }
 
-/// Adds the place in the Dockerfile to an error that does not know it.
+/// Adds the place in the Dockerfile to an error that does not know it, and the instruction when it
+/// does not stand there.
 fn at_step(step: &Step, error: Error) -> Error {
+    let quoted = |message: String| match &step.trigger {
+        Some(trigger) => format!("in `{trigger}` of the base: {message}"),
+        None => message,
+    };
     match error {
-        Error::Refused { message, span: None, hint } => {
-            Error::Refused { message, span: Some(step.span), hint }
+        Error::Refused { message, span, hint } => Error::Refused {
+            message: quoted(message),
+            span: Some(span.unwrap_or(step.span)),
+            hint,
+        },
+        Error::StepFailed { reason, span, output } => {
+            Error::StepFailed { reason: quoted(reason), span, output }
         }
-        error @ (Error::Refused { .. } | Error::StepFailed { .. } | Error::Canceled) => error,
+        Error::Canceled => Error::Canceled,
         error => Error::Step { step: step.name.clone(), span: step.span, source: Box::new(error) },
     }
 }

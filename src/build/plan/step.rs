@@ -15,6 +15,9 @@ pub struct Step {
     pub name: String,
     /// Where it stands.
     pub span: Span,
+    /// The instruction when it is a trigger of the base, as in `ONBUILD RUN make`: its text is not
+    /// where it stands.
+    pub trigger: Option<String>,
     /// What it does.
     pub work: Work,
 }

@@ -26,7 +26,7 @@ pub(super) fn name_stages(outline: &Outline<'_>, states: Vec<State>) -> Vec<Stag
         let mut steps = Vec::with_capacity(state.steps.len());
         for step in state.steps {
             next += 1;
-            let mut title = step.title;
+            let (mut title, mut trigger) = (step.title, None);
             if step.is_counted {
                 index += 1;
                 let mut words = Vec::new();
@@ -35,10 +35,19 @@ pub(super) fn name_stages(outline: &Outline<'_>, states: Vec<State>) -> Vec<Stag
                 }
                 words.extend(Some(shown.to_owned()).filter(|name| !name.is_empty()));
                 words.push(format!("{index:width$}/{total}"));
-                let trigger = if step.is_trigger { "ONBUILD " } else { "" };
-                title = format!("[{}] {trigger}{title}", words.join(" "));
+                if step.is_trigger {
+                    title.insert_str(0, "ONBUILD ");
+                    trigger = Some(title.clone());
+                }
+                title = format!("[{}] {title}", words.join(" "));
             }
-            steps.push(Step { id: StepId(next), name: title, span: step.span, work: step.work });
+            steps.push(Step {
+                id: StepId(next),
+                name: title,
+                span: step.span,
+                trigger,
+                work: step.work,
+            });
         }
         let is_named = |given: &String| given.eq_ignore_ascii_case(&name);
         stages.push(Stage {
