@@ -169,11 +169,9 @@ fn at_step(step: &Step, error: Error) -> Error {
         None => message,
     };
     match error {
-        Error::Refused { message, span, hint } => Error::Refused {
-            message: quoted(message),
-            span: Some(span.unwrap_or(step.span)),
-            hint,
-        },
+        Error::Refused { message, span, hint } => {
+            Error::Refused { message: quoted(message), span: Some(span.unwrap_or(step.span)), hint }
+        }
         Error::StepFailed { reason, span, output } => {
             Error::StepFailed { reason: quoted(reason), span, output }
         }
