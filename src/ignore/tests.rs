@@ -143,12 +143,115 @@ fn a_hundred_thousand_paths_take_a_moment() {
     assert_eq!(kept, 100_000);
 }
 
+#[test]
+fn wildcards_stars_and_parents() {
+    let cases = [
+        ("**/", "one/two", true),
+        ("**/**", "one", true),
+        ("**/**/*.go", "x.go", true),
+        ("**/**/*.go", "one/two/x.go", true),
+        ("**/**/*.go", "one/two/x.rs", false),
+        ("**/lib", "lib", true),
+        ("**/lib", "one/two/lib/x", true),
+        ("**/lib/*", "one/lib/x", true),
+        ("**/lib/**", "lib/lib/x", true),
+        ("**/lib/**", "one/lib", false),
+        ("**lib", "onelib", true),
+        ("**/x*", "one/x.tar", true),
+        ("**/x*tar", "one/two/x.tar", true),
+        ("**/x*.t*", "one/two/x.tar", true),
+        ("one**/*.go", "one/x.go", true),
+        ("one**/*.go", "one/two/three/x.go", true),
+        ("one**/*.go", "oneself/x.go", true),
+        ("one/*.go", "one/two/x.go", false),
+        ("one/*.go**", "one/x.go", true),
+        ("one/**/two/**/x", "one/two/x", true),
+        ("one/**/two/**/x", "one/a/b/two/c/x", true),
+        ("one/**/two/**/x", "one/x", false),
+        ("v[0-9]", "v7", true),
+        ("v[0-9]", "v", false),
+        ("v[0-9]", "v77", false),
+        ("v[^0-9]", "vx", true),
+        ("v[^0-9]", "v1", false),
+        ("v[\\]x]", "v]", true),
+        (".*", ".hidden", true),
+        (".*", "shown", false),
+        ("**/.git", "one/.git/config", true),
+        ("**/.git", "one/x.git", false),
+        ("a?c", "a/c", false),
+        ("a?c", "abbc", false),
+        ("x.|)$(}+{y", "x.|)$(}+{y", true),
+        ("x+y", "xxy", false),
+        ("dist/app-1.2.3+local.whl", "dist/app-1.2.3+local.whl", true),
+        ("dist/*.whl", "dist/app-1.2.3+local.whl", true),
+        ("one/**", "one/two/three", true),
+        ("one/**", "ones/two", false),
+        ("one/two", "one", false),
+        ("**\n!one/two", "one/two/x", false),
+        ("**\n!one/two\none/two/x", "one/two/x", true),
+        ("one\n!one/two\none/two/x", "one/two/y", false),
+        ("!one\none", "one", true),
+        ("one\n!**/two", "one/a/two", false),
+        ("one/*\n!one/two\n**/x", "one/two/x", true),
+    ];
+    for (pattern, path, expected) in cases {
+        assert_eq!(is_excluded(pattern, path), expected, "{pattern:?} {path}");
+    }
+}
+
+/// Matches components one by one: another way to say what a pattern means.
+fn glob(pattern: &[&str], path: &[&str]) -> bool {
+    match (pattern, path) {
+        ([], path) => path.is_empty(),
+        (["**"], path) => !path.is_empty(),
+        (["**", rest @ ..], path) => (0..=path.len()).any(|skip| glob(rest, &path[skip..])),
+        ([first, rest @ ..], [name, below @ ..]) => {
+            (matches!(*first, "*" | "?") || first == name) && glob(rest, below)
+        }
+        (_, []) => false,
+    }
+}
+
+/// Asks as moby does: directories first, each pattern's answer handed down; a pattern that cannot
+/// change the outcome is not asked.
+fn excludes(patterns: &str, path: &str) -> bool {
+    let patterns: Vec<&str> = patterns.lines().filter(|line| !line.is_empty()).collect();
+    let names: Vec<&str> = path.split('/').collect();
+    let mut above = vec![false; patterns.len()];
+    let mut is_excluded = false;
+    for depth in 1..=names.len() {
+        is_excluded = false;
+        for (pattern, matched) in patterns.iter().zip(&mut above) {
+            let (brings_back, text) = match pattern.strip_prefix('!') {
+                Some(text) => (true, text),
+                None => (false, *pattern),
+            };
+            let components: Vec<&str> = text.split('/').collect();
+            *matched =
+                *matched || (brings_back == is_excluded && glob(&components, &names[..depth]));
+            if *matched {
+                is_excluded = !brings_back;
+            }
+        }
+    }
+    is_excluded
+}
+
 fn patterns() -> impl Strategy<Value = String> {
     proptest::collection::vec(r"!?(\*\*/)?[ab*?](/[ab*]|/\*\*){0,2}", 0..6)
         .prop_map(|lines| lines.join("\n"))
 }
 
 proptest! {
+    #[test]
+    fn patterns_mean_what_their_components_mean(
+        text in proptest::collection::vec(r"!?(\*\*/)?[ab*?](/[ab*]|/\*\*){0,3}", 0..6),
+        path in "[ab](/[ab]){0,4}",
+    ) {
+        let text = text.join("\n");
+        prop_assert_eq!(is_excluded(&text, &path), excludes(&text, &path), "{}", text);
+    }
+
     #[test]
     fn any_text_parses_or_is_refused(text in r"([\[\]^!\\*?/.a-c\n -]|\PC){0,30}", path in "[a-c/]{0,8}") {
         if let Ok(patterns) = Patterns::parse(&text) {

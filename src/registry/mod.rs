@@ -27,6 +27,7 @@ mod push;
 mod retry;
 mod session;
 
+pub use challenge::is_challenge;
 pub use client::{Client, ClientOptions, Pushed};
 pub use download::{Attempts, Download, DownloadRequest};
 pub use error::{Error, Kind, StatusError};
