@@ -64,6 +64,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l target -d 'Stop at t
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l platform -d 'Build for these platforms, separated by commas [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l label -d 'Add a label to the image (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l no-cache-filter -d 'Run every step of this stage, though its result is in the cache (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l cache-from -d 'Look results up there: a repository, or type=registry,ref=... or type=local,src=... (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l cache-to -d 'Keep results there: type=registry,ref=..., type=local,dest=... or type=inline; with mode=max of all stages (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l pull -d 'Ask the registry for base images always (--pull alone), if missing, or never' -r -f -a "always\t'Always ask whether the tag has moved'
 missing\t'Ask only for what the store lacks'
 never\t'Never ask'"
@@ -102,6 +104,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l insecure-registry -d
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l no-cache -d 'Run every step, though its result is in the cache'
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l load -d 'Keep the image in the store though there are other outputs'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l squash -d 'Make one layer of all that the steps made'
@@ -119,6 +122,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l target -d 'Stop
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l platform -d 'Build for these platforms, separated by commas [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l label -d 'Add a label to the image (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l no-cache-filter -d 'Run every step of this stage, though its result is in the cache (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l cache-from -d 'Look results up there: a repository, or type=registry,ref=... or type=local,src=... (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l cache-to -d 'Keep results there: type=registry,ref=..., type=local,dest=... or type=inline; with mode=max of all stages (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l pull -d 'Ask the registry for base images always (--pull alone), if missing, or never' -r -f -a "always\t'Always ask whether the tag has moved'
 missing\t'Ask only for what the store lacks'
 never\t'Never ask'"
@@ -157,6 +162,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l insecure-regist
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l no-cache -d 'Run every step, though its result is in the cache'
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l load -d 'Keep the image in the store though there are other outputs'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l squash -d 'Make one layer of all that the steps made'
@@ -236,6 +242,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l platform -d 'Build for these platforms, separated by commas [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l label -d 'Add a label to the image (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l no-cache-filter -d 'Run every step of this stage, though its result is in the cache (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l cache-from -d 'Look results up there: a repository, or type=registry,ref=... or type=local,src=... (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l cache-to -d 'Keep results there: type=registry,ref=..., type=local,dest=... or type=inline; with mode=max of all stages (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l pull -d 'Ask the registry for base images always (--pull alone), if missing, or never' -r -f -a "always\t'Always ask whether the tag has moved'
 missing\t'Ask only for what the store lacks'
 never\t'Never ask'"
@@ -274,6 +282,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l no-cache -d 'Run every step, though its result is in the cache'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l load -d 'Keep the image in the store though there are other outputs'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l squash -d 'Make one layer of all that the steps made'

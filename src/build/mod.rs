@@ -20,10 +20,11 @@ mod provisions;
 mod slots;
 
 pub use assemble::{HistoryItem, Image, Parts, assemble};
-pub use cache::{Preimage, Record};
+pub use cache::{Preimage, Record, recorded_layer};
 pub use context::Context;
 pub use engine::{
-    Bases, CacheEntry, Caches, Cancel, Engine, Fetched, Growth, NoCaches, Observer, Remotes, Shells,
+    Bases, CacheEntry, Caches, Cancel, Engine, Explain, Fetched, Growth, NoCaches, Observer,
+    Remotes, Shells, StageResult,
 };
 pub use error::Error;
 pub use form::{

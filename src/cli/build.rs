@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::image::{Platform, Reference};
 use crate::operations::{
     self, Allowed, BuildReport, BuildRequest, BuiltImage, ContextLocation, Delivery,
-    DockerfileSource, Error, Interrupt, Kind, Network, Output, PullPolicy, Shells, Traffic,
+    DockerfileSource, Error, Explain, Interrupt, Kind, Network, Output, PullPolicy, Shells,
+    Traffic,
 };
 
 use super::args::{BuildArgs, OutputArgs, PullWhen};
@@ -149,6 +150,14 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
         target: args.target,
         platforms: platforms(&args.platform)?,
         labels: labels.collect(),
+        cache_from: args
+            .cache
+            .cache_from
+            .iter()
+            .map(|text| text.parse())
+            .collect::<Result<_, _>>()?,
+        cache_to: args.cache.cache_to.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+        explain: if args.cache.explain { Explain::Misses } else { Explain::Nothing },
         no_cache: args.no_cache,
         no_cache_stages: args.no_cache_filter,
         pull: match args.pull {

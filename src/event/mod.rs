@@ -94,6 +94,15 @@ pub enum Event {
         /// Its name, as in `[build 2/5] RUN make`.
         name: String,
     },
+    /// Why a step was not in the cache.
+    StepMissed {
+        /// The step.
+        step: StepId,
+        /// What differs, in a word: `file`, `variable`, `instruction`, `parent`, `base`, ...
+        kind: String,
+        /// The first thing in which it differs from the nearest earlier record.
+        reason: String,
+    },
     /// A running step wrote to its standard output or error.
     StepOutput {
         /// The step.

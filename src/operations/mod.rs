@@ -23,10 +23,10 @@ mod stream;
 mod transfer;
 
 pub use build::{
-    About, AgentSource, Answer, BuildReport, BuildRequest, BuiltImage, ContextLocation, Delivery,
-    Destination, Dialect, DockerfileSource, ImageOptions, ImageOutput, ImageReport, Interrupt,
-    Keep, LayoutImage, Output, OutputKind, Publish, Question, SecretOrigin, SecretSource, Split,
-    Target, Timestamps, annotations, build, call,
+    About, AgentSource, Answer, BuildReport, BuildRequest, BuiltImage, CacheFrom, CacheMode,
+    CacheTo, ContextLocation, Delivery, Destination, Dialect, DockerfileSource, ImageOptions,
+    ImageOutput, ImageReport, Interrupt, Keep, LayoutImage, Output, OutputKind, Publish, Question,
+    SecretOrigin, SecretSource, Split, Target, Timestamps, annotations, build, call,
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use error::{Error, Kind, Snippet};
@@ -42,7 +42,7 @@ pub use resolve::PullPolicy;
 pub use serve::serve;
 pub use session::{Session, SessionSettings};
 
-pub use crate::build::{Allowed, Network, Shells};
+pub use crate::build::{Allowed, Explain, Network, Shells};
 pub use crate::credentials::{Attempt, Outcome, Place, Saved, Secret};
 pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
 pub use crate::remote::GitSettings;

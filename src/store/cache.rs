@@ -1,6 +1,9 @@
 //! Build cache records. What they say is the business of `build`.
 
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
 
@@ -9,15 +12,77 @@ use crate::image::Digest;
 use super::write::Durability;
 use super::{Result, Store};
 
+/// How exactly the last use of a record is noted: a write an hour costs nothing.
+const USE_NOTED: Duration = Duration::from_secs(60 * 60);
+/// Bytes in a block of `st_blocks` (`stat(2)`).
+const BLOCK: u64 = 512;
+
 impl Store {
-    /// Returns the record of `key`, or `None`.
+    /// Returns the record of `key`, or `None`. Counts as a use of it.
     pub fn cache_record(&self, key: &Digest) -> Result<Option<Vec<u8>>> {
-        match fs::read(self.record_path(key)) {
-            Ok(bytes) if bytes.is_empty() => Ok(None),
+        let Some((file, bytes)) = self.open_record(key)? else { return Ok(None) };
+        let used = file.metadata()?.modified()?;
+        if used.elapsed().is_ok_and(|age| age > USE_NOTED) {
+            // A store that cannot be written to only forgets what was used.
+            let _ = file.file().set_modified(SystemTime::now());
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Returns the record of `key` without counting as a use of it.
+    pub fn cache_record_unused(&self, key: &Digest) -> Result<Option<Vec<u8>>> {
+        Ok(self.open_record(key)?.map(|(_, bytes)| bytes))
+    }
+
+    fn open_record(&self, key: &Digest) -> Result<Option<(fs::File, Vec<u8>)>> {
+        let mut file = match fs::File::open(self.record_path(key)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok((!bytes.is_empty()).then_some((file, bytes)))
+    }
+
+    /// Returns when the record of `key` was used last, to the hour, and the bytes that it takes on
+    /// disk.
+    pub fn cache_record_use(&self, key: &Digest) -> Result<Option<(SystemTime, u64)>> {
+        match fs::metadata(self.record_path(key)) {
+            Ok(metadata) => Ok(Some((metadata.modified()?, metadata.blocks() * BLOCK))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the listing kept for a content digest, whatever it is.
+    pub fn cache_listing(&self, content: &Digest) -> Result<Option<Vec<u8>>> {
+        match fs::read(self.listing_path(content)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Returns whether there is a listing for a content digest.
+    #[must_use]
+    pub fn has_cache_listing(&self, content: &Digest) -> bool {
+        self.listing_path(content).exists()
+    }
+
+    /// Keeps a listing for a content digest, for as long as a record names the digest.
+    pub fn put_cache_listing(&self, content: &Digest, bytes: &[u8]) -> Result<()> {
+        let path = self.listing_path(content);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        self.replace(&path, bytes, Durability::Unsynced)
+    }
+
+    pub(super) fn listings_directory(&self) -> PathBuf {
+        self.root().join("cache").join("listings")
+    }
+
+    fn listing_path(&self, content: &Digest) -> PathBuf {
+        self.listings_directory().join(content.hex())
     }
 
     /// Keeps a record: JSON bytes, replacing an earlier one of the same key.

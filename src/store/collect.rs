@@ -86,6 +86,7 @@ impl Store {
         let mut reclaimed = Reclaimed::default();
         self.sweep_blobs(&kept, &mut reclaimed)?;
         self.sweep_paths(&kept, &mut reclaimed)?;
+        self.sweep_listings(&kept, &mut reclaimed)?;
         self.sweep_snapshots(&kept, &mut reclaimed)?;
         reclaimed.snapshots.extend(self.abandoned_caches()?);
         self.sweep_ingest(&mut reclaimed)?;
@@ -101,7 +102,7 @@ impl Store {
             self.mark_manifest(&entry.digest, &mut kept)?;
         }
         for key in self.cache_keys()? {
-            let record = self.cache_record(&key)?.unwrap_or_default();
+            let record = self.cache_record_unused(&key)?.unwrap_or_default();
             if let Ok(value) = serde_json::from_slice(&record) {
                 mark_strings(&value, &mut kept);
             }
@@ -160,6 +161,16 @@ impl Store {
                 None => !is_older(&path, TEMPORARY_AGE),
             };
             if !is_kept {
+                remove(&path, reclaimed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_listings(&self, kept: &HashSet<Digest>, reclaimed: &mut Reclaimed) -> Result<()> {
+        for path in children(&self.listings_directory())? {
+            let content = file_name(&path).and_then(digest_of_hex);
+            if content.is_none_or(|content| !kept.contains(&content)) {
                 remove(&path, reclaimed)?;
             }
         }

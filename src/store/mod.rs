@@ -11,7 +11,9 @@
 //! snapshots/<mapping>/    one directory per unpacked layer, named by the diffID's hex
 //! cachemounts/<mapping>/  directories of `RUN --mount=type=cache`; see `cache_mount.rs`
 //! paths/<hex>             a layer's path index (format of the room `layer`), by diffID
-//! cache/<hex>             a build cache record (JSON of the room `build`), by key
+//! cache/<hex>             a build cache record (JSON of the room `build`), by key; its time is the
+//!                         last use
+//! cache/listings/<hex>    the files that a content digest in a record stands for, compressed
 //! remote/<kind>/<hex>/    what builds got by http and git (the room `remote`), by address or digest
 //! locks/                  empty files to `flock`
 //! tmp/                    files about to be renamed, and directories of running steps

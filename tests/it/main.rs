@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod cache;
+mod cache_registry;
 mod checks;
 mod cli;
 mod concurrent;
@@ -12,6 +13,7 @@ mod context;
 mod contexts;
 mod copy;
 mod corpus;
+mod explain;
 mod harness;
 mod images;
 mod kill;

@@ -49,18 +49,19 @@ pub(in crate::build) fn nearest<'a>(
         let same_stage = place.project == now.place.project && place.stage == now.place.stage;
         let same_number = same_stage && place.number == now.place.number;
         let same_kind = kind_of(&then.work) == kind_of(&now.definition.work);
-        if !same_work && !(same_number && same_kind) {
+        let is_near = same_work || (same_number && same_kind);
+        if !is_near {
             return None;
         }
-        let bits = [
-            same_stage,
-            same_work,
-            same_number,
-            then.platform == now.definition.platform,
-            then.below == now.definition.below,
-            digests(then) == digests(now.definition),
-        ];
-        Some(bits.iter().fold(0, |score, bit| score * 2 + u32::from(*bit)))
+        let platform = then.platform == now.definition.platform;
+        let below = then.below == now.definition.below;
+        let inputs = digests(then) == digests(now.definition);
+        let bits = |bits: &[bool]| bits.iter().fold(0, |score, bit| score * 2 + u32::from(*bit));
+        Some(
+            (bits(&[same_stage, same_work]) << 12)
+                + (equal_fields(&then.work, &now.definition.work) << 4)
+                + bits(&[same_number, platform, below, inputs]),
+        )
     };
     let scored = records.iter().filter_map(|record| Some((score(record)?, record)));
     // Of equals, the last one wins.
@@ -92,6 +93,12 @@ fn digests(definition: &Definition) -> Vec<&Digest> {
     definition.inputs.iter().map(|input| &input.digest).collect()
 }
 
+/// Returns how much of two instructions is the same: fewer than 256 parts.
+fn equal_fields(old: &Value, new: &Value) -> u32 {
+    let fields = new.as_object().into_iter().flatten();
+    fields.filter(|(name, value)| old.get(name) == Some(value)).take(255).map(|_| 1).sum()
+}
+
 /// Returns the name of the instruction.
 fn kind_of(work: &Value) -> Option<&str> {
     work.as_object()?.keys().next().map(String::as_str)
@@ -109,7 +116,7 @@ fn work_difference(old: &Value, new: &Value) -> Option<Cause> {
     let changed = fields.into_iter().find(|key| old.get(key) != new.get(key));
     match changed {
         Some(field) => Some(field_difference(field, &old[field], &new[field])),
-        None => variable_difference(&old["env"], &new["env"]),
+        None => Some(variable_difference(&old["env"], &new["env"])),
     }
 }
 
@@ -182,7 +189,7 @@ fn quoted(text: &str) -> String {
     format!("`{start}…`")
 }
 
-fn variable_difference(old: &Value, new: &Value) -> Option<Cause> {
+fn variable_difference(old: &Value, new: &Value) -> Cause {
     let (old, new) = (variables(old), variables(new));
     for (name, value) in &new {
         let text = match old.get(name) {
@@ -194,15 +201,15 @@ fn variable_difference(old: &Value, new: &Value) -> Option<Cause> {
             ),
             None => format!("variable `{name}` is new, {}", value_of(name, value)),
         };
-        return Some(Cause::new("variable", text));
+        return Cause::new("variable", text);
     }
     let gone = old.iter().find(|(name, _)| !new.contains_key(*name));
     match gone {
         Some((name, value)) => {
             let text = format!("variable `{name}` is gone, it was {}", value_of(name, value));
-            Some(Cause::new("variable", text))
+            Cause::new("variable", text)
         }
-        None => Some(Cause::new("variable", "the variables are in another order")),
+        None => Cause::new("variable", "the variables are in another order"),
     }
 }
 
@@ -223,8 +230,16 @@ fn is_secret(name: &str) -> bool {
         name.split('_').any(|word| words.iter().any(|other| word.eq_ignore_ascii_case(other)))
     };
     has(&[
-        "apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd",
-        "secret", "token",
+        "apikey",
+        "auth",
+        "credential",
+        "credentials",
+        "key",
+        "password",
+        "pword",
+        "passwd",
+        "secret",
+        "token",
     ]) && !has(&["public", "file", "version"])
 }
 
@@ -283,9 +298,12 @@ fn file_difference(context: &str, old: &[ListedFile], new: &[ListedFile]) -> Cau
     let more = differences.count();
     let name = if first.is_empty() { "." } else { first.as_str() };
     let what = match (old.get(first), new.get(first)) {
-        (None, _) => format!("file `{name}` of {context} is new"),
-        (_, None) => format!("file `{name}` of {context} is gone"),
-        (Some(old), Some(new)) => format!("file `{name}` of {context}: {}", changed(old, new)),
+        (None, None) => format!("file `{name}` of {context} differs"),
+        (None, Some(new)) => format!("{} `{name}` of {context} is new", new.kind),
+        (Some(old), None) => format!("{} `{name}` of {context} is gone", old.kind),
+        (Some(old), Some(new)) => {
+            format!("{} `{name}` of {context}: {}", new.kind, changed(old, new))
+        }
     };
     let text = match more {
         0 => what,
@@ -375,10 +393,7 @@ mod tests {
                 "variable `PUBLIC_KEY` changed from `x` to `y`",
             ),
             (&["A=1", "API_TOKEN=one"], "variable `PUBLIC_KEY` is gone, it was `x`"),
-            (
-                &["A=1", "API_TOKEN=one", "B=3", "PUBLIC_KEY=x"],
-                "variable `B` is new, `3`",
-            ),
+            (&["A=1", "API_TOKEN=one", "B=3", "PUBLIC_KEY=x"], "variable `B` is new, `3`"),
         ];
         for (env, expected) in cases {
             assert_eq!(text(&old, &run("make", env)), expected);

@@ -12,6 +12,7 @@
 //! definition key came from, so that a later miss can be explained.
 
 mod definition;
+mod explain;
 mod record;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ use super::Error;
 use super::layer::Layer;
 
 pub(super) use definition::{Below, Definition, Input, Reads, is_linked, reads, work_of};
+pub(super) use explain::{Cause, Current, difference, nearest};
 pub(super) use record::{BaseName, Place, StepRecord};
 
 /// Version of keys and records. A change of what a step's layer looks like raises it, so that
@@ -90,6 +92,16 @@ pub(super) fn look_up(store: &Store, preimage: &Preimage) -> Result<Option<Layer
 pub(super) fn record(store: &Store, preimage: &Preimage, layer: &Layer) -> Result<(), Error> {
     let record = Record { version: VERSION, preimage: preimage.clone(), layer: layer.clone() };
     write(store, &preimage.key(), &record)
+}
+
+/// Returns the layer that the bytes of a cache record name, of whichever kind it is.
+#[must_use]
+pub fn recorded_layer(bytes: &[u8]) -> Option<Layer> {
+    #[derive(Deserialize)]
+    struct Any {
+        layer: Layer,
+    }
+    serde_json::from_slice::<Any>(bytes).ok().map(|record| record.layer)
 }
 
 /// Reads what is recorded under `key`; what cannot be read, or is of another kind, is absent.

@@ -68,6 +68,16 @@ impl StepRecord {
         Ok(record.filter(|record| record.version == VERSION))
     }
 
+    /// Returns the record of `key`, which does not count as a use of it.
+    pub(in crate::build) fn read_unused(
+        store: &Store,
+        key: &Digest,
+    ) -> Result<Option<Self>, Error> {
+        let bytes = store.cache_record_unused(key)?.unwrap_or_default();
+        let record: Option<Self> = serde_json::from_slice(&bytes).ok();
+        Ok(record.filter(|record| record.version == VERSION))
+    }
+
     /// Keeps the record, and that there is one for some inputs.
     pub(in crate::build) fn write(&self, store: &Store) -> Result<(), Error> {
         if !self.definition.inputs.is_empty() {

@@ -102,7 +102,11 @@ impl Build<'_> {
     }
 
     /// Returns the record under the step's definition key, if there is one that may be used.
-    fn step_record(&self, position: usize, number: usize) -> Result<Option<StepRecord>, Error> {
+    pub(super) fn step_record(
+        &self,
+        position: usize,
+        number: usize,
+    ) -> Result<Option<StepRecord>, Error> {
         let stage = &self.plan.stages[position];
         let step = &stage.steps[number];
         if !stage.uses_cache || reads_renewed(step, &self.keys.renewed) {
@@ -414,7 +418,9 @@ impl Build<'_> {
         if let Some(digest) = lock(&self.keys.contents).get(&key) {
             return Ok(digest.clone());
         }
-        let digest = selection.digest(self.stat_cache())?;
+        let fingerprint = selection.fingerprint(self.stat_cache())?;
+        let digest = fingerprint.digest().clone();
+        self.keep_listing(&digest, || fingerprint.listing())?;
         lock(&self.keys.contents).insert(key, digest.clone());
         Ok(digest)
     }

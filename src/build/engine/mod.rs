@@ -11,6 +11,7 @@ mod caches;
 mod content;
 mod copy;
 mod directory;
+mod explain;
 mod growth;
 mod keys;
 mod missing;
@@ -44,12 +45,14 @@ use super::layer::Layer;
 use super::plan::{Base, Plan, Remote, Stage, Step};
 use super::provisions::Provisions;
 use super::slots::Slots;
+use explain::History;
 use growth::LayerFile;
 use keys::Keys;
 use stages::Schedule;
 use steps::Flights;
 
 pub use caches::{CacheEntry, Caches, NoCaches};
+pub use explain::Explain;
 pub use growth::Growth;
 pub use run::Shells;
 
@@ -90,6 +93,21 @@ pub struct Fetched {
     pub identity: String,
 }
 
+/// What a stage came to, for who keeps it elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageResult {
+    /// Its position in the plan.
+    pub position: usize,
+    /// Whether its layers are in an image.
+    pub is_final: bool,
+    /// The keys of its steps, in order: of each on everything below it.
+    pub keys: Vec<Digest>,
+    /// All layers that are not the base's, the lowest first.
+    pub made: Vec<Layer>,
+    /// How many of them are those of the stages below.
+    pub below: usize,
+}
+
 /// Is told of the final image's layers as they come into being.
 pub trait Observer: Send + Sync {
     /// Takes note of a layer of the final image, whose blob is in the store. Must not block.
@@ -99,6 +117,14 @@ pub trait Observer: Send + Sync {
     /// from its beginning. Returns who follows it, `None` when nobody wants to. Must not block, and
     /// must only read `file`, by position. Not every layer is announced.
     fn begins(&self, step: &str, file: File) -> Option<Arc<dyn Growth>>;
+
+    /// Returns whether [`Observer::stage_finished`] is of interest.
+    fn wants_results(&self) -> bool {
+        false
+    }
+
+    /// Takes note of what a stage came to. Must not block.
+    fn stage_finished(&self, _result: StageResult) {}
 }
 
 /// What a build needs beside its plan.
@@ -117,6 +143,8 @@ pub struct Engine<'a> {
     pub contexts: Vec<Context>,
     /// Where results of other machines are looked up.
     pub caches: &'a dyn Caches,
+    /// Whether misses are explained.
+    pub explain: Explain,
     /// What the project is called in cache records: the Dockerfile and its context.
     pub project: String,
     /// The form of the images, and of the layers that the observer is told of.
@@ -163,6 +191,7 @@ struct Build<'a> {
     schedule: Schedule,
     keys: Keys,
     flights: Flights,
+    history: Option<History>,
     slots: Slots,
     starting: Mutex<()>,
     indexes: Mutex<HashMap<DiffId, Arc<PathIndex>>>,
@@ -189,6 +218,10 @@ impl Engine<'_> {
             schedule: Schedule::new(plan),
             keys: Keys::new(plan),
             flights: Flights::default(),
+            history: match self.explain {
+                Explain::Nothing => None,
+                Explain::Misses => Some(History::read(self.store)?),
+            },
             slots: Slots::new(slots),
             starting: Mutex::new(()),
             indexes: Mutex::default(),

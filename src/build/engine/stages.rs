@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::Build;
+use super::{Build, StageResult};
 use crate::build::Error;
 use crate::build::form::NewLayers;
 use crate::build::layer::Layer;
@@ -182,6 +182,9 @@ impl Build<'_> {
             }
             layers.push(layer);
         }
+        if self.engine.observer.wants_results() {
+            self.tell_result(position, stage, &layers)?;
+        }
         Ok(layers)
     }
 
@@ -189,6 +192,24 @@ impl Build<'_> {
     fn tell_sealed(&self, layer: &Layer) -> Result<(), Error> {
         let layer = self.engine.shape_new(self.plan, layer, self.engine.form)?;
         self.engine.observer.sealed(&layer);
+        Ok(())
+    }
+
+    /// Tells what a stage came to, unless what its steps read is gone by now.
+    fn tell_result(&self, position: usize, stage: &Stage, layers: &[Layer]) -> Result<(), Error> {
+        let mut keys = Vec::with_capacity(stage.steps.len());
+        for number in 0..stage.steps.len() {
+            match self.keys_after(position, number)? {
+                Some(step) => keys.push(step.chain.clone()),
+                None => return Ok(()),
+            }
+        }
+        let base = self.plan.base_of(position).map_or(0, |base| base.layers.len());
+        let made = layers[base..].to_vec();
+        let below = made.len() - keys.len();
+        let is_final = self.final_stages.contains(&position);
+        let result = StageResult { position, is_final, keys, made, below };
+        self.engine.observer.stage_finished(result);
         Ok(())
     }
 

@@ -96,11 +96,16 @@ impl Build<'_> {
         if let Some(layer) = self.by_definition(position, number, layers)? {
             return Ok((layer, StepOutcome::Cached));
         }
-        let (layer, outcome) = match &step.work {
+        let lost = self.lost_layer(position, number)?;
+        let done = match &step.work {
             Work::Run(run) => self.run(stage, step, run, layers),
             Work::Copy(copy) => self.copy(stage, step, copy, layers),
             Work::Directory(directory) => self.directory(stage, directory, layers),
-        }?;
+        };
+        if !matches!(done, Ok((_, StepOutcome::Cached))) {
+            self.explain_miss(position, number, layers, lost.as_ref());
+        }
+        let (layer, outcome) = done?;
         self.record_step(position, number, layers, &layer)?;
         Ok((layer, outcome))
     }

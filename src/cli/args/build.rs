@@ -20,6 +20,21 @@ pub(crate) enum PullWhen {
     Never,
 }
 
+/// Flags about what earlier builds made.
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    /// Look results up there: a repository, or type=registry,ref=... or type=local,src=... (repeatable)
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) cache_from: Vec<String>,
+    /// Keep results there: type=registry,ref=..., type=local,dest=... or type=inline; with mode=max of
+    /// all stages (repeatable)
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) cache_to: Vec<String>,
+    /// Say of each step that runs what differs from the nearest earlier result
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
 /// Flags of `build` and `build-push`.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
@@ -67,6 +82,8 @@ pub(crate) struct BuildArgs {
     /// Run every step of this stage, though its result is in the cache (repeatable)
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     /// Ask the registry for base images always (--pull alone), if missing, or never
     #[arg(
         long,

@@ -95,6 +95,12 @@ impl Bars {
                     step.show(&bytes);
                 }
             }
+            Event::StepMissed { step, kind: _, reason } => {
+                if let Some(step) = state.steps.get(&step) {
+                    let text = format!("{} missed: {reason}", step.name);
+                    self.screen.say(&format!("{DIM}{text}{DIM:#}"));
+                }
+            }
             Event::StepFinished { step, outcome, elapsed } => {
                 if let Some(step) = state.steps.remove(&step) {
                     self.screen.take_off(&step.line);

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::event::{Direction, Event, StepId, StepOutcome, TransferId, TransferOutcome};
 
@@ -62,17 +62,16 @@ impl Plain {
                     step.print(&bytes);
                 }
             }
+            Event::StepMissed { step, kind: _, reason } => {
+                if let Some(step) = state.steps.get_mut(&step) {
+                    step.flush();
+                    anstream::eprintln!("#{} MISSED {reason}", step.number);
+                }
+            }
             Event::StepFinished { step, outcome, elapsed } => {
-                let Some(mut step) = state.steps.remove(&step) else { return };
-                step.flush();
-                let time = seconds(elapsed);
-                let line = match outcome {
-                    StepOutcome::Done => format!("DONE {time}"),
-                    StepOutcome::Cached => "CACHED".to_owned(),
-                    StepOutcome::Failed => format!("ERROR after {time}"),
-                    StepOutcome::Canceled => "CANCELED".to_owned(),
-                };
-                anstream::eprintln!("#{} {line}", step.number);
+                if let Some(step) = state.steps.remove(&step) {
+                    step.finish(&outcome, elapsed);
+                }
             }
             Event::TransferStarted { transfer, direction, name, total_bytes } => {
                 let label = format!("{} {name}", direction_word(direction));
@@ -126,6 +125,18 @@ impl Step {
             self.line(&line);
         }
         self.partial = rest;
+    }
+
+    fn finish(mut self, outcome: &StepOutcome, elapsed: Duration) {
+        self.flush();
+        let time = seconds(elapsed);
+        let line = match outcome {
+            StepOutcome::Done => format!("DONE {time}"),
+            StepOutcome::Cached => "CACHED".to_owned(),
+            StepOutcome::Failed => format!("ERROR after {time}"),
+            StepOutcome::Canceled => "CANCELED".to_owned(),
+        };
+        anstream::eprintln!("#{} {line}", self.number);
     }
 
     fn flush(&mut self) {

@@ -35,9 +35,26 @@ const MOST_THREADS: usize = 8;
 
 /// What only reading a file tells.
 #[derive(Debug, Clone, Default)]
-struct Content {
-    sha256: [u8; 32],
+pub(super) struct Content {
+    pub(super) sha256: [u8; 32],
     xattrs: Xattrs,
+}
+
+/// A selection whose files were read: its content key, and what it was made of.
+#[derive(Debug)]
+pub struct Fingerprint<'a> {
+    pub(super) selection: &'a Selection,
+    /// The content of every regular file, in order.
+    pub(super) contents: Vec<Content>,
+    digest: Digest,
+}
+
+impl Fingerprint<'_> {
+    /// Returns the content key.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
 }
 
 /// A regular file and the source that it is of.
@@ -53,7 +70,21 @@ impl Selection {
     /// [`CopyError::File`] when a file cannot be read, [`CopyError::Changed`] when it is not what it
     /// was when it was selected.
     pub fn digest(&self, cache: &StatCache) -> Result<Digest, CopyError> {
+        Ok(self.fingerprint(cache)?.digest)
+    }
+
+    /// Returns the content key and what it was made of, as [`Selection::digest`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Selection::digest`].
+    pub fn fingerprint(&self, cache: &StatCache) -> Result<Fingerprint<'_>, CopyError> {
         let contents = self.contents(cache)?;
+        let digest = self.digest_of(&contents);
+        Ok(Fingerprint { selection: self, contents, digest })
+    }
+
+    fn digest_of(&self, contents: &[Content]) -> Digest {
         let mut contents = contents.iter();
         let mut listing = Listing::default();
         for source in &self.sources {
@@ -75,7 +106,7 @@ impl Selection {
                 }
             }
         }
-        Ok(listing.digest())
+        listing.digest()
     }
 
     /// Returns the content of every regular file, in order.

@@ -16,6 +16,7 @@ mod digest;
 mod error;
 mod files;
 mod filter;
+mod listing;
 mod mode;
 mod pattern;
 mod select;
@@ -33,7 +34,9 @@ use serde::{Deserialize, Serialize};
 use crate::ignore::Patterns;
 use crate::layer::PathIndex;
 
+pub use digest::Fingerprint;
 pub use error::CopyError;
+pub use listing::ListedFile;
 pub use mode::{InvalidMode, ModeChange};
 pub use select::{Selection, select};
 pub use stat_cache::StatCache;

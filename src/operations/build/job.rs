@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::build::{Base, Bases, Context, ContextName, Engine, Layer, NoCaches, Plan, Provisions};
+use crate::build::{Base, Bases, Context, ContextName, Engine, Image, Layer, Plan, Provisions};
 use crate::layer::Metadata;
 use crate::operations::session::blocking;
 use crate::operations::transfer::fetch_blob;
@@ -11,6 +11,7 @@ use crate::operations::{Error, Kind, Session};
 use crate::sandbox::WorkerOptions;
 
 use super::Interrupt;
+use super::cache::{CacheSources, CacheTo, Exports, with_keys};
 use super::contexts::{MainContext, open_named};
 use super::online::Online;
 use super::outputs::Outputs;
@@ -30,6 +31,8 @@ pub(super) struct Job<'a> {
     pub(super) context: &'a MainContext,
     pub(super) online: &'a Arc<Online>,
     pub(super) provisions: &'a Provisions,
+    pub(super) caches: &'a Arc<CacheSources>,
+    pub(super) exports: &'a Exports,
 }
 
 impl Job<'_> {
@@ -62,8 +65,11 @@ impl Job<'_> {
     ) -> Result<Vec<Made>, Error> {
         let runtime = tokio::runtime::Handle::current();
         let bases = Registry { session: self.session.clone(), runtime };
-        let observer = Forward(channels);
+        let exports = self.has_exports().then(|| self.exports.clone());
+        let observer = Forward { channels, caches: Arc::clone(self.caches), exports };
+        let caches = Arc::clone(self.caches);
         let opener = self.contexts();
+        let explain = self.request.explain;
         let project = format!("{} in {}", self.sources.name, self.context.root.display());
         let session = self.session.clone();
         let (sources, plan) = (Arc::clone(self.sources), Arc::clone(self.plan));
@@ -72,6 +78,7 @@ impl Job<'_> {
         let provisions = self.provisions.clone();
         let (outputs, request) = (self.outputs.clone(), self.request.clone());
         let form = outputs.primary().map(|choice| choice.form.clone()).unwrap_or_default();
+        let kept = self.has_inline_cache().then(|| self.exports.clone());
         blocking(move || {
             let contexts = plan.contexts.iter().map(|name| opener.open(name));
             let contexts = contexts.collect::<Result<_, Error>>()?;
@@ -81,7 +88,8 @@ impl Job<'_> {
                 bases: &bases,
                 observer: &observer,
                 remotes: online.as_ref(),
-                caches: &NoCaches,
+                caches: caches.as_ref(),
+                explain,
                 project,
                 contexts,
                 form: &form,
@@ -91,7 +99,11 @@ impl Job<'_> {
                 cancel,
             };
             let images = engine.execute(&plan).map_err(|e| sources.explain(PlanError::Build(e)))?;
-            results::make(&engine, &plan, &images, &outputs, &request)
+            let carry = |target: usize, image: Image| match &kept {
+                Some(kept) => with_keys(image, &kept.keys(&plan.chain(target))),
+                None => image,
+            };
+            results::make(&engine, &plan, &images, &outputs, &request, &carry)
                 .map_err(|error| sources.explain(error))
         })
         .await
@@ -115,6 +127,17 @@ impl Job<'_> {
             metadata: self.metadata(),
             online: Arc::clone(self.online),
         }
+    }
+
+    /// Returns whether results are kept elsewhere.
+    fn has_exports(&self) -> bool {
+        !self.request.cache_to.is_empty() || self.has_inline_cache()
+    }
+
+    fn has_inline_cache(&self) -> bool {
+        let asked = self.request.build_args.get("BUILDKIT_INLINE_CACHE");
+        self.request.cache_to.contains(&CacheTo::Inline)
+            || asked.is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
     }
 }
 

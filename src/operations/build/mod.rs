@@ -1,6 +1,7 @@
 //! `build` and `build-push`: a Dockerfile to an image, its layers published while it is built.
 
 mod agents;
+mod cache;
 mod call;
 mod checks;
 mod contexts;
@@ -24,6 +25,7 @@ use crate::remote::GitSettings;
 use super::session::blocking;
 use super::{Error, Kind, Session};
 use agents::Agents;
+use cache::{CacheSources, Exports};
 use contexts::MainContext;
 use job::Job;
 use online::Online;
@@ -34,6 +36,7 @@ use secrets::Given;
 use sources::Sources;
 
 pub use agents::AgentSource;
+pub use cache::{CacheFrom, CacheMode, CacheTo};
 pub use call::{About, Answer, Question, Target};
 pub use location::{ContextLocation, LayoutImage};
 pub use outputs::{
@@ -74,6 +77,8 @@ pub async fn build(
     let publishing = outputs.primary().filter(|choice| choice.publishes());
     let mut publishing =
         publishing.map(|choice| Publishing::start(session, &choice.names, &plan, &choice.form));
+    let caches = CacheSources::new(session, &request.cache_from, &plan);
+    let exports = Exports::default();
     let job = Job {
         session,
         request: &request,
@@ -83,6 +88,8 @@ pub async fn build(
         context: &context,
         online: &online,
         provisions: &provisions,
+        caches: &caches,
+        exports: &exports,
     };
     let made = match job.execute_or_fail_to_publish(publishing.as_mut(), interrupt).await {
         Ok(made) => made,
@@ -96,7 +103,9 @@ pub async fn build(
             return Err(error);
         }
     };
-    let results = Results { session, request: &request, plan: &plan, outputs: &outputs };
+    let (request, plan, outputs) = (&request, &plan, &outputs);
+    let (caches, exports) = (&caches, &exports);
+    let results = Results { session, request, plan, outputs, caches, exports };
     tokio::select! {
         report = results.deliver(made, publishing) => report,
         () = interrupt.requested.notified() => {

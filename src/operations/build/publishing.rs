@@ -6,11 +6,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::build::{Form, Growth, Layer, Observer, Plan};
+use crate::build::{Form, Growth, Layer, Observer, Plan, StageResult};
 use crate::image::{Reference, Repository};
 use crate::operations::publish::{Parcel, Traffic, publish_blobs, repositories};
 use crate::operations::stream::Streams;
 use crate::operations::{Error, Kind, Session};
+
+use super::cache::{CacheSources, Exports};
 
 /// Uploads under way. Dropping it breaks them off.
 pub(super) struct Publishing {
@@ -93,19 +95,37 @@ impl Drop for Publishing {
 }
 
 /// Passes layers on to the uploads.
-pub(super) struct Forward(pub(super) Option<Channels>);
+pub(super) struct Forward {
+    /// The ways to the uploads; `None` without a push.
+    pub(super) channels: Option<Channels>,
+    /// Where layers come from that an earlier build has made elsewhere.
+    pub(super) caches: Arc<CacheSources>,
+    /// What is to be kept elsewhere; `None` when nothing is.
+    pub(super) exports: Option<Exports>,
+}
 
 impl Observer for Forward {
     fn sealed(&self, layer: &Layer) {
-        if let Some(Channels { parcels, streams }) = &self.0 {
+        if let Some(Channels { parcels, streams }) = &self.channels {
             let descriptor = layer.descriptor.clone();
             let stream = streams.as_ref().and_then(|streams| streams.take(&descriptor.digest));
             // A receiver that is gone has failed; the end of the build reports it.
-            let _ = parcels.send(Parcel { descriptor, origin: None, stream });
+            let origin = self.caches.origin(&descriptor.digest);
+            let _ = parcels.send(Parcel { descriptor, origin, stream });
         }
     }
 
     fn begins(&self, step: &str, file: File) -> Option<Arc<dyn Growth>> {
-        Some(self.0.as_ref()?.streams.as_ref()?.follow(step, file))
+        Some(self.channels.as_ref()?.streams.as_ref()?.follow(step, file))
+    }
+
+    fn wants_results(&self) -> bool {
+        self.exports.is_some()
+    }
+
+    fn stage_finished(&self, result: StageResult) {
+        if let Some(exports) = &self.exports {
+            exports.add(result);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::build::{Allowed, Annotations, Network, Shells, context_key};
+use crate::build::{Allowed, Annotations, Explain, Network, Shells, context_key};
 use crate::image::{Descriptor, Digest, Platform, Reference};
 use crate::operations::PullPolicy;
 use crate::operations::publish::Traffic;
@@ -13,6 +13,7 @@ use crate::operations::publish::Traffic;
 use crate::sandbox::Limit;
 
 use super::agents::AgentSource;
+use super::cache::{CacheFrom, CacheTo};
 use super::location::ContextLocation;
 use super::outputs::Output;
 use super::secrets::SecretSource;
@@ -36,6 +37,12 @@ pub struct BuildRequest {
     pub platforms: Vec<Platform>,
     /// `--label`.
     pub labels: Vec<(String, String)>,
+    /// Whether misses are explained.
+    pub explain: Explain,
+    /// `--cache-from`.
+    pub cache_from: Vec<CacheFrom>,
+    /// `--cache-to`.
+    pub cache_to: Vec<CacheTo>,
     /// `--no-cache`.
     pub no_cache: bool,
     /// `--no-cache-filter`: names of stages.

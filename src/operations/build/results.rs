@@ -12,6 +12,7 @@ use crate::operations::session::blocking;
 use crate::operations::{Error, Session};
 use crate::store::Store;
 
+use super::cache::{CacheSources, Exports};
 use super::outputs::{
     Choice, ImageOutput, Keep, OutputKind, Outputs, PlatformFiles, Product, Publish, write_archive,
     write_files,
@@ -28,6 +29,9 @@ pub(super) enum Made {
     Image(Box<Product>),
 }
 
+/// Lets the image of a stage carry what later builds look up.
+pub(super) type Carry<'a> = dyn Fn(usize, Image) -> Image + 'a;
+
 /// Gives every output what it wants of the finished `images`, and writes files. Blocks.
 pub(super) fn make(
     engine: &Engine<'_>,
@@ -35,6 +39,7 @@ pub(super) fn make(
     images: &[Image],
     outputs: &Outputs,
     request: &BuildRequest,
+    carry: &Carry<'_>,
 ) -> Result<Vec<Made>, PlanError> {
     let made = outputs.0.iter().map(|choice| {
         if engine.cancel.is_requested() {
@@ -50,7 +55,7 @@ pub(super) fn make(
                 let mut layers = images.iter().flat_map(new);
                 layers.try_for_each(|layer| engine.bring(plan, &layer))?;
             }
-            return Ok(Made::Image(Box::new(product(engine, plan, images, choice)?)));
+            return Ok(Made::Image(Box::new(product(engine, plan, images, choice, carry)?)));
         }
         let mut platforms = Vec::with_capacity(images.len());
         for image in images {
@@ -70,12 +75,18 @@ fn product(
     plan: &Plan,
     images: &[Image],
     choice: &Choice,
+    carry: &Carry<'_>,
 ) -> Result<Product, PlanError> {
-    if choice.form == *engine.form {
-        return Ok(Product::new(images.to_vec(), &choice.form));
-    }
-    let shaped = images.iter().map(|image| engine.shape(plan, image.parts.clone(), &choice.form));
-    Ok(Product::new(shaped.collect::<Result<_, _>>()?, &choice.form))
+    let shape = |image: &Image| {
+        if choice.form == *engine.form {
+            return Ok(image.clone());
+        }
+        engine.shape(plan, image.parts.clone(), &choice.form)
+    };
+    let shaped = images.iter().zip(&plan.targets);
+    let shaped = shaped.map(|(image, target)| Ok(carry(*target, shape(image)?)));
+    let shaped = shaped.collect::<Result<_, crate::build::Error>>()?;
+    Ok(Product::new(shaped, &choice.form))
 }
 
 /// Delivers what was made.
@@ -84,6 +95,8 @@ pub(super) struct Results<'a> {
     pub(super) request: &'a BuildRequest,
     pub(super) plan: &'a Arc<Plan>,
     pub(super) outputs: &'a Outputs,
+    pub(super) caches: &'a CacheSources,
+    pub(super) exports: &'a Exports,
 }
 
 impl Results<'_> {
@@ -117,6 +130,8 @@ impl Results<'_> {
             self.name(product, choice, image).await?;
             report.image = Some(image_report(product, choice));
         }
+        let (to, published) = (&self.request.cache_to, repositories(&report.published));
+        self.exports.write(self.session, self.caches, to, &published).await?;
         Ok(report)
     }
 
@@ -168,7 +183,9 @@ impl Results<'_> {
             let origin = base.map(|base| base.reference.repository.clone());
             publishing.send(Parcel::new(image.config_descriptor.clone(), None));
             for layer in &image.layers {
-                publishing.send(Parcel::new(layer.descriptor.clone(), origin.clone()));
+                let cached = self.caches.origin(&layer.descriptor.digest);
+                let origin = cached.or_else(|| origin.clone());
+                publishing.send(Parcel::new(layer.descriptor.clone(), origin));
             }
         }
         let traffic = publishing.finish().await?;
