@@ -88,10 +88,13 @@ pub fn assemble(parts: Parts, layers: &[Layer], form: &Form, now: &str) -> Image
     let diff_ids = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     config.rootfs = RootFs { diff_ids, ..RootFs::default() };
     let platform = config.platform();
+    // Docker has no name for a zstd layer, and one manifest must not mix the families.
+    let has_zstd = |layer: &Layer| layer.descriptor.media_type == media_type::OCI_LAYER_ZSTD;
+    let media_types = if layers.iter().any(has_zstd) { MediaTypes::Oci } else { form.media_types };
     let layers: Vec<Layer> =
-        layers.iter().map(|layer| layer.with_media_type_of(form.media_types)).collect();
+        layers.iter().map(|layer| layer.with_media_type_of(media_types)).collect();
     let bytes = config.to_bytes();
-    let (config_type, manifest_type) = match form.media_types {
+    let (config_type, manifest_type) = match media_types {
         MediaTypes::Oci => (media_type::OCI_CONFIG, media_type::OCI_MANIFEST),
         MediaTypes::Docker => (media_type::DOCKER_CONFIG, media_type::DOCKER_MANIFEST),
     };
@@ -282,5 +285,11 @@ mod tests {
         assert_eq!(image.manifest.media_type, media_type::DOCKER_MANIFEST);
         assert_eq!(image.config_descriptor.media_type, media_type::DOCKER_CONFIG);
         assert_eq!(image.layers[0].descriptor.media_type, media_type::DOCKER_LAYER_GZIP);
+
+        let zstd = Descriptor::of(media_type::OCI_LAYER_ZSTD, b"z");
+        let zstd = Layer { descriptor: zstd, ..layer("z", None) };
+        let image = assembled(ImageConfig::default(), &[], &[zstd, layer("x", None)], &form);
+        assert_eq!(image.manifest.media_type, media_type::OCI_MANIFEST);
+        assert_eq!(image.layers[1].descriptor.media_type, media_type::OCI_LAYER_GZIP);
     }
 }

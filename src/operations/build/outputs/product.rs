@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::build::{AnnotationPlace, Form, Image, MediaTypes};
+use crate::build::{AnnotationPlace, Form, Image};
 use crate::image::{Descriptor, Digest, Index, Manifest, media_type};
 
 /// A finished image of one or several platforms.
@@ -25,9 +25,12 @@ impl Product {
             let descriptor = descriptor.clone();
             return Self { images, index: None, descriptor };
         }
-        let media_type = match form.media_types {
-            MediaTypes::Oci => media_type::OCI_INDEX,
-            MediaTypes::Docker => media_type::DOCKER_INDEX,
+        // Docker's index names Docker's manifests only.
+        let is_docker = |image: &Image| image.manifest.media_type == media_type::DOCKER_MANIFEST;
+        let media_type = if images.iter().all(is_docker) {
+            media_type::DOCKER_INDEX
+        } else {
+            media_type::OCI_INDEX
         };
         let index = Manifest::from_index(Index {
             schema_version: 2,
