@@ -12,6 +12,7 @@ mod environment;
 mod format;
 mod globals;
 mod merge;
+mod names;
 mod onbuild;
 mod outline;
 mod ports;

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::dockerfile::{
-    self, Dockerfile, Instruction, InstructionKind, Mount, Span, Stage as DockerfileStage, Word,
-};
+use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Mount, Span, Word};
 use crate::image::{Platform, Reference};
 
 use super::contexts::{self, NamedContext};
 use super::globals::Globals;
+use super::names::StageNames;
 use super::onbuild::Trigger;
 use super::{Base, Error, PlanOptions};
 
@@ -33,8 +32,7 @@ pub struct Outline<'a> {
     images: Vec<BaseImage>,
     /// What `--from` of `COPY` and `RUN --mount` means, by stage and text.
     sources: HashMap<(usize, String), StageBase>,
-    /// The numbers of the stages of each name, ascending.
-    names: HashMap<&'a str, Vec<usize>>,
+    pub(super) names: StageNames<'a>,
 }
 
 /// A stage that the target needs.
@@ -92,12 +90,6 @@ impl<'a> Outline<'a> {
     /// [`Error::Refused`]: an unknown target, an argument that does not expand, a base that is no
     /// reference, a stage that copies from itself or a later one.
     pub fn new(dockerfile: &'a Dockerfile, options: &'a PlanOptions) -> Result<Self, Error> {
-        let mut names: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (number, stage) in dockerfile.stages.iter().enumerate() {
-            if let Some(name) = &stage.name {
-                names.entry(name.as_str()).or_default().push(number);
-            }
-        }
         let mut outline = Self {
             dockerfile,
             options,
@@ -108,7 +100,7 @@ impl<'a> Outline<'a> {
             bases: Vec::new(),
             images: Vec::new(),
             sources: HashMap::new(),
-            names,
+            names: StageNames::new(&dockerfile.stages),
         };
         outline.target = outline.find_target()?;
         outline.check_sources()?;
@@ -170,7 +162,7 @@ impl<'a> Outline<'a> {
     #[must_use]
     pub fn resembling(&self, image: &BaseImage) -> Option<&'a str> {
         let written = image.reference.familiar();
-        self.nearest_stage(written.strip_suffix(":latest").unwrap_or(&written))
+        self.names.nearest(written.strip_suffix(":latest").unwrap_or(&written))
     }
 
     /// Returns what `--from` with this text means in stage `number`.
@@ -196,10 +188,9 @@ impl<'a> Outline<'a> {
     fn find_target(&self) -> Result<usize, Error> {
         let last = self.dockerfile.stages.len().saturating_sub(1);
         let Some(name) = &self.options.target else { return Ok(last) };
-        self.find_stage(self.dockerfile.stages.len(), name).ok_or_else(|| {
-            let names = self.dockerfile.stages.iter().filter_map(|stage| stage.name.as_ref());
-            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-            let hint = match (self.nearest_stage(&name.to_lowercase()), names.is_empty()) {
+        self.names.anywhere(name).ok_or_else(|| {
+            let names: Vec<String> = self.names.all().map(|name| format!("`{name}`")).collect();
+            let hint = match (self.names.nearest(&name.to_lowercase()), names.is_empty()) {
                 (Some(near), _) => format!("did you mean `{near}`?"),
                 (None, true) => "no stage of this Dockerfile has a name".to_owned(),
                 (None, false) => format!("the stages are {}", names.join(", ")),
@@ -304,7 +295,7 @@ impl<'a> Outline<'a> {
         if base == "scratch" {
             return Ok(StageBase::Scratch);
         }
-        if let Some(found) = self.find_base(number, &base) {
+        if let Some(found) = self.names.base(number, &base) {
             return self.stage(found);
         }
         let platform = self.stage_platform(number)?;
@@ -317,16 +308,16 @@ impl<'a> Outline<'a> {
         if text == "scratch" {
             return Ok(StageBase::Scratch);
         }
-        if let Some(found) = self.find_stage(number, text) {
+        if let Some(found) = self.names.before(number, text) {
             return self.stage(found);
         }
-        if let Some(later) = self.find_stage(self.dockerfile.stages.len(), text) {
-            let name = self.stage_name(number);
+        if let Some(later) = self.names.anywhere(text) {
+            let name = self.names.of(number);
             let message = format!(
                 "cannot copy from stage {text:?}, it needs to be defined before current stage \
                  {name:?}"
             );
-            let hint = format!("move the stage {:?} up", self.stage_name(later));
+            let hint = format!("move the stage {:?} up", self.names.of(later));
             return Err(Error::refused(message, word.span).with_hint(hint));
         }
         let platform = self.options.platform.clone();
@@ -345,12 +336,12 @@ impl<'a> Outline<'a> {
                     let hint = format!("the stages have the numbers 0 to {}", all - 1);
                     return Err(Error::refused(message, word.span).with_hint(hint));
                 }
-                let later = match self.find_stage(number, text) {
+                let later = match self.names.before(number, text) {
                     Some(_) => None,
-                    None => self.find_stage(all, text),
+                    None => self.names.anywhere(text),
                 };
                 if later.is_some_and(|later| self.depends_on(later, number)) {
-                    let name = self.stage_name(number);
+                    let name = self.names.of(number);
                     let message = format!("circular dependency detected on stage: {name}");
                     return Err(Error::refused(message, word.span));
                 }
@@ -373,10 +364,10 @@ impl<'a> Outline<'a> {
             let stage = &self.dockerfile.stages[number];
             // A base that does not expand is refused when it is needed.
             let base = self.globals.expand(&stage.base).ok();
-            pending.extend(base.and_then(|(base, _)| self.find_base(number, &base)));
+            pending.extend(base.and_then(|(base, _)| self.names.base(number, &base)));
             for word in stage.instructions.iter().flat_map(sources) {
-                let found = self.find_stage(number, &word.text);
-                pending.extend(found.or_else(|| self.find_stage(seen.len(), &word.text)));
+                let found = self.names.before(number, &word.text);
+                pending.extend(found.or_else(|| self.names.anywhere(&word.text)));
             }
         }
         false
@@ -387,7 +378,7 @@ impl<'a> Outline<'a> {
         let reference: Reference = text.parse().map_err(|error: crate::image::Error| {
             let refusal =
                 Error::refused(format!("failed to parse stage name {text:?}: {error}"), span);
-            match self.nearest_stage(text) {
+            match self.names.nearest(text) {
                 Some(name) => refusal.with_hint(format!("did you mean the stage `{name}`?")),
                 None => refusal,
             }
@@ -453,38 +444,6 @@ impl<'a> Outline<'a> {
             self.images.push(image);
             self.images.len() - 1
         }))
-    }
-
-    /// Finds the stage before `number` that a `FROM` means: the last one of that name, in exactly
-    /// that casing.
-    fn find_base(&self, number: usize, name: &str) -> Option<usize> {
-        let numbers = self.names.get(name)?;
-        let before = numbers.partition_point(|other| *other < number);
-        before.checked_sub(1).map(|at| numbers[at])
-    }
-
-    /// Finds the stage before `number` that `--from` or `--target` means: by number, or by name in
-    /// any casing.
-    fn find_stage(&self, number: usize, text: &str) -> Option<usize> {
-        match text.parse::<usize>() {
-            Ok(index) => (index < number).then_some(index),
-            Err(_) => self.find_base(number, &text.to_lowercase()),
-        }
-    }
-
-    /// Returns the stage's name as steps and messages have it.
-    pub(super) fn stage_name(&self, number: usize) -> String {
-        match &self.dockerfile.stages[number].name {
-            Some(name) => name.to_string(),
-            None => format!("stage-{number}"),
-        }
-    }
-
-    /// Returns the name of the stage that `text` resembles.
-    fn nearest_stage(&self, text: &str) -> Option<&'a str> {
-        let stages: &'a [DockerfileStage] = &self.dockerfile.stages;
-        let names = stages.iter().filter_map(|stage| stage.name.as_ref());
-        dockerfile::suggest(text, names.map(dockerfile::StageName::as_str))
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn name_stages(outline: &Outline<'_>, states: Vec<State>) -> Vec<Stag
     let mut next = 0;
     let mut stages = Vec::with_capacity(states.len());
     for (state, (&number, needed)) in states.into_iter().zip(&outline.needed) {
-        let name = outline.stage_name(number);
+        let name = outline.names.of(number);
         let shown = if is_alone { "" } else { name.as_str() };
         let first = usize::from(has_from_step(needed.start));
         let total = first + state.steps.iter().filter(|step| step.is_counted).count();
