@@ -2,7 +2,7 @@
 //! `cargo bench --bench build [NAME...]`.
 //!
 //! Prints medians of wall time, the ratio to the peer, and the largest process's peak memory as
-//! GNU time reports it.
+//! GNU time reports it. Other work on the machine slows both sides, so look at the ratios first.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bench may panic")]
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
