@@ -1,7 +1,7 @@
 //! Archives as directories.
 
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,8 +74,11 @@ impl TemporaryTree {
     /// When it cannot be made.
     pub fn new(store: &Store) -> Result<Self> {
         let root = store.temporary_path();
-        std::fs::DirBuilder::new().mode(0o700).create(&root)?;
-        Ok(Self { root, owners: None })
+        fs::create_dir(&root)?;
+        let tree = Self { root, owners: None };
+        // Whatever the umask: a `COPY` of the whole takes it over. The store itself is private.
+        fs::set_permissions(&tree.root, std::fs::Permissions::from_mode(0o755))?;
+        Ok(tree)
     }
 
     /// Unpacks the tar `archive`, compressed or not, called `what` in errors.

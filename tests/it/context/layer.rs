@@ -16,7 +16,8 @@ pub(crate) struct LayerFile {
     pub(crate) mtime: u64,
 }
 
-/// Returns the files (not the directories) of an image of the store, given its config's digest.
+/// Returns the files of an image of the store, given its config's digest. Its directories have the
+/// mode 0755, all of them.
 pub(crate) fn files_of(store: &Path, config: &str) -> BTreeMap<String, LayerFile> {
     let blobs = store.join("blobs/sha256");
     let is_manifest = |value: &Value| value["config"]["digest"] == config;
@@ -33,6 +34,9 @@ pub(crate) fn files_of(store: &Path, config: &str) -> BTreeMap<String, LayerFile
         for member in tar.entries().unwrap() {
             let mut member = member.unwrap();
             if member.header().entry_type().is_dir() {
+                let mode = member.header().mode().unwrap();
+                let path = member.path().unwrap().into_owned();
+                assert_eq!(mode, 0o755, "{}", path.display());
                 continue;
             }
             let mut content = String::new();
