@@ -25,8 +25,14 @@ _rpub() {
             rpub,build-push)
                 cmd="rpub__subcmd__build__subcmd__push"
                 ;;
+            rpub,builder)
+                cmd="rpub__subcmd__builder"
+                ;;
             rpub,completion)
                 cmd="rpub__subcmd__completion"
+                ;;
+            rpub,df)
+                cmd="rpub__subcmd__df"
                 ;;
             rpub,help)
                 cmd="rpub__subcmd__help"
@@ -52,6 +58,9 @@ _rpub() {
             rpub,logout)
                 cmd="rpub__subcmd__logout"
                 ;;
+            rpub,prune)
+                cmd="rpub__subcmd__prune"
+                ;;
             rpub,pull)
                 cmd="rpub__subcmd__pull"
                 ;;
@@ -63,6 +72,9 @@ _rpub() {
                 ;;
             rpub,serve)
                 cmd="rpub__subcmd__serve"
+                ;;
+            rpub,system)
+                cmd="rpub__subcmd__system"
                 ;;
             rpub,tag)
                 cmd="rpub__subcmd__tag"
@@ -91,6 +103,18 @@ _rpub() {
             rpub__subcmd__auth__subcmd__help,token)
                 cmd="rpub__subcmd__auth__subcmd__help__subcmd__token"
                 ;;
+            rpub__subcmd__builder,help)
+                cmd="rpub__subcmd__builder__subcmd__help"
+                ;;
+            rpub__subcmd__builder,prune)
+                cmd="rpub__subcmd__builder__subcmd__prune"
+                ;;
+            rpub__subcmd__builder__subcmd__help,help)
+                cmd="rpub__subcmd__builder__subcmd__help__subcmd__help"
+                ;;
+            rpub__subcmd__builder__subcmd__help,prune)
+                cmd="rpub__subcmd__builder__subcmd__help__subcmd__prune"
+                ;;
             rpub__subcmd__help,auth)
                 cmd="rpub__subcmd__help__subcmd__auth"
                 ;;
@@ -100,8 +124,14 @@ _rpub() {
             rpub__subcmd__help,build-push)
                 cmd="rpub__subcmd__help__subcmd__build__subcmd__push"
                 ;;
+            rpub__subcmd__help,builder)
+                cmd="rpub__subcmd__help__subcmd__builder"
+                ;;
             rpub__subcmd__help,completion)
                 cmd="rpub__subcmd__help__subcmd__completion"
+                ;;
+            rpub__subcmd__help,df)
+                cmd="rpub__subcmd__help__subcmd__df"
                 ;;
             rpub__subcmd__help,help)
                 cmd="rpub__subcmd__help__subcmd__help"
@@ -127,6 +157,9 @@ _rpub() {
             rpub__subcmd__help,logout)
                 cmd="rpub__subcmd__help__subcmd__logout"
                 ;;
+            rpub__subcmd__help,prune)
+                cmd="rpub__subcmd__help__subcmd__prune"
+                ;;
             rpub__subcmd__help,pull)
                 cmd="rpub__subcmd__help__subcmd__pull"
                 ;;
@@ -138,6 +171,9 @@ _rpub() {
                 ;;
             rpub__subcmd__help,serve)
                 cmd="rpub__subcmd__help__subcmd__serve"
+                ;;
+            rpub__subcmd__help,system)
+                cmd="rpub__subcmd__help__subcmd__system"
                 ;;
             rpub__subcmd__help,tag)
                 cmd="rpub__subcmd__help__subcmd__tag"
@@ -153,6 +189,9 @@ _rpub() {
                 ;;
             rpub__subcmd__help__subcmd__auth,token)
                 cmd="rpub__subcmd__help__subcmd__auth__subcmd__token"
+                ;;
+            rpub__subcmd__help__subcmd__builder,prune)
+                cmd="rpub__subcmd__help__subcmd__builder__subcmd__prune"
                 ;;
             rpub__subcmd__help__subcmd__image,build)
                 cmd="rpub__subcmd__help__subcmd__image__subcmd__build"
@@ -180,6 +219,12 @@ _rpub() {
                 ;;
             rpub__subcmd__help__subcmd__image,tag)
                 cmd="rpub__subcmd__help__subcmd__image__subcmd__tag"
+                ;;
+            rpub__subcmd__help__subcmd__system,df)
+                cmd="rpub__subcmd__help__subcmd__system__subcmd__df"
+                ;;
+            rpub__subcmd__help__subcmd__system,prune)
+                cmd="rpub__subcmd__help__subcmd__system__subcmd__prune"
                 ;;
             rpub__subcmd__image,build)
                 cmd="rpub__subcmd__image__subcmd__build"
@@ -247,6 +292,24 @@ _rpub() {
             rpub__subcmd__image__subcmd__help,tag)
                 cmd="rpub__subcmd__image__subcmd__help__subcmd__tag"
                 ;;
+            rpub__subcmd__system,df)
+                cmd="rpub__subcmd__system__subcmd__df"
+                ;;
+            rpub__subcmd__system,help)
+                cmd="rpub__subcmd__system__subcmd__help"
+                ;;
+            rpub__subcmd__system,prune)
+                cmd="rpub__subcmd__system__subcmd__prune"
+                ;;
+            rpub__subcmd__system__subcmd__help,df)
+                cmd="rpub__subcmd__system__subcmd__help__subcmd__df"
+                ;;
+            rpub__subcmd__system__subcmd__help,help)
+                cmd="rpub__subcmd__system__subcmd__help__subcmd__help"
+                ;;
+            rpub__subcmd__system__subcmd__help,prune)
+                cmd="rpub__subcmd__system__subcmd__help__subcmd__prune"
+                ;;
             *)
                 ;;
         esac
@@ -254,13 +317,17 @@ _rpub() {
 
     case "${cmd}" in
         rpub)
-            opts="-q -h -V --store --progress --quiet --insecure-registry --ca-file --registries-conf --help --version build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help"
+            opts="-q -h -V --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help --version build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -288,13 +355,17 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth)
-            opts="-q -h --store --progress --quiet --insecure-registry --ca-file --registries-conf --help explain token help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help explain token help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -322,7 +393,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth__subcmd__explain)
-            opts="-q -h --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -333,6 +404,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -416,13 +491,17 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth__subcmd__token)
-            opts="-H -q -h --push --header --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-H -q -h --push --header --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -450,7 +529,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build)
-            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -625,6 +704,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -652,7 +735,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build__subcmd__push)
-            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -830,6 +913,140 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__builder)
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help prune help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__builder__subcmd__help)
+            opts="prune help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__builder__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__builder__subcmd__help__subcmd__prune)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__builder__subcmd__prune)
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --filter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-used-space)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-storage)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --progress)
                     COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
                     return 0
@@ -854,13 +1071,59 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__completion)
-            opts="-q -h --store --progress --quiet --insecure-registry --ca-file --registries-conf --help bash elvish fish powershell zsh"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__df)
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -888,7 +1151,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__help)
-            opts="build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help"
+            opts="build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -971,7 +1234,49 @@ _rpub() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rpub__subcmd__help__subcmd__builder)
+            opts="prune"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__builder__subcmd__prune)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rpub__subcmd__help__subcmd__completion)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__df)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1223,6 +1528,20 @@ _rpub() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rpub__subcmd__help__subcmd__prune)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rpub__subcmd__help__subcmd__pull)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1279,6 +1598,48 @@ _rpub() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rpub__subcmd__help__subcmd__system)
+            opts="df prune"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__system__subcmd__df)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__system__subcmd__prune)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rpub__subcmd__help__subcmd__tag)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1322,7 +1683,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__history)
-            opts="-q -h --no-trunc --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1333,6 +1694,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1360,13 +1725,17 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image)
-            opts="-q -h --store --progress --quiet --insecure-registry --ca-file --registries-conf --help build ls list pull push tag rm remove inspect history import help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help build ls list pull push tag rm remove inspect history import help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1394,7 +1763,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__build)
-            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1569,6 +1938,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1750,7 +2123,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__history)
-            opts="-q -h --no-trunc --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1761,6 +2134,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1788,7 +2165,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__import)
-            opts="-c -m -q -h --change --message --platform --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1815,6 +2192,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1842,7 +2223,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__inspect)
-            opts="-q -h --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1853,6 +2234,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1880,7 +2265,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__ls)
-            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1899,6 +2284,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1926,7 +2315,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__pull)
-            opts="-q -h --platform --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1937,6 +2326,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1964,13 +2357,17 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__push)
-            opts="-q -h --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1998,13 +2395,17 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__rm)
-            opts="-f -q -h --force --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2032,13 +2433,17 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__tag)
-            opts="-q -h --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2066,7 +2471,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__images)
-            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2085,6 +2490,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2112,7 +2521,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__import)
-            opts="-c -m -q -h --change --message --platform --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2142,6 +2551,10 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --progress)
                     COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
                     return 0
@@ -2166,7 +2579,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__inspect)
-            opts="-q -h --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2177,6 +2590,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2204,7 +2621,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__login)
-            opts="-u -p -q -h --username --password --password-stdin --no-verify --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-u -p -q -h --username --password --password-stdin --no-verify --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2227,6 +2644,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2254,13 +2675,67 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__logout)
-            opts="-a -q -h --all --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-a -q -h --all --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__prune)
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --filter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-used-space)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-storage)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2288,7 +2763,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__pull)
-            opts="-q -h --platform --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2299,6 +2774,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2326,13 +2805,17 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__push)
-            opts="-q -h --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2360,13 +2843,17 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__rmi)
-            opts="-f -q -h --force --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2394,7 +2881,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__serve)
-            opts="-q -h --listen --name --read-only --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --listen --name --read-only --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2409,6 +2896,196 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__system)
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help df prune help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__system__subcmd__df)
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__system__subcmd__help)
+            opts="df prune help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__system__subcmd__help__subcmd__df)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__system__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__system__subcmd__help__subcmd__prune)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__system__subcmd__prune)
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --filter)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-used-space)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-storage)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2436,13 +3113,17 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__tag)
-            opts="-q -h --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2470,7 +3151,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__version)
-            opts="-q -h --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2481,6 +3162,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2508,7 +3193,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__whoami)
-            opts="-q -h --format --store --progress --quiet --insecure-registry --ca-file --registries-conf --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2519,6 +3204,10 @@ _rpub() {
                     return 0
                     ;;
                 --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

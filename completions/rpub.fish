@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rpub_global_optspecs
-    string join \n store= progress= q/quiet insecure-registry= ca-file= registries-conf= h/help V/version
+    string join \n store= cache-size= progress= q/quiet insecure-registry= ca-file= registries-conf= h/help V/version
 end
 
 function __fish_rpub_needs_command
@@ -25,6 +25,7 @@ function __fish_rpub_using_subcommand
 end
 
 complete -c rpub -n "__fish_rpub_needs_command" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_needs_command" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -47,6 +48,10 @@ complete -c rpub -n "__fish_rpub_needs_command" -f -a "rmi" -d 'Remove names and
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "inspect" -d 'Show everything about an image'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "history" -d 'Show what made each layer of an image'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "import" -d 'Make an image from a root file system tar or directory'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "df" -d 'Show what the store takes on disk'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "system" -d 'Look after the store'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "builder" -d 'Look after the build cache'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "login" -d 'Log in to a registry'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "logout" -d 'Log out of a registry'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "whoami" -d 'Show who is logged in to a registry'
@@ -95,6 +100,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l iidfile -d 'Write th
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l call -d 'Answer instead of building: check, outline, targets or subrequests.describe, and ,format=json' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -153,6 +159,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l iidfile -d 'Wri
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l call -d 'Answer instead of building: check, outline, targets or subrequests.describe, and ,format=json' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -172,6 +179,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l push -d 'Push a
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -184,6 +192,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand push" -s q -l quiet -d 'Show n
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l platform -d 'Pull for this platform [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -197,6 +206,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand pull" -s h -l help -d 'Print h
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s f -l filter -d 'Show only images with dangling=BOOL or reference=PATTERN (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -211,6 +221,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand images" -l no-trunc -d 'Do not
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -273,6 +284,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l metadata-file -d 'Write names and digests to this file as JSON, with buildx\'s keys' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l call -d 'Answer instead of building: check, outline, targets or subrequests.describe, and ,format=json' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -294,6 +306,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -s f -l filter -d 'Show only images with dangling=BOOL or reference=PATTERN (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -310,6 +323,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -s f -l filter -d 'Show only images with dangling=BOOL or reference=PATTERN (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -325,6 +339,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l platform -d 'Pull for this platform [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -336,6 +351,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -347,6 +363,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -358,6 +375,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -370,6 +388,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -383,6 +402,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -395,6 +415,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -410,6 +431,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s m -l message -d 'Keep this comment in the image\'s history' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l platform -d 'Platform that the files are for [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -431,6 +453,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from help" -f -a "import" -d 'Make an image from a root file system tar or directory'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand tag" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -442,6 +465,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag" -l registries-conf -d 'Re
 complete -c rpub -n "__fish_rpub_using_subcommand tag" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -455,6 +479,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s q -l quiet -d 'Show no
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -467,6 +492,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s q -l quiet -d 'Sho
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -482,6 +508,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand import" -s c -l change -d 'App
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s m -l message -d 'Keep this comment in the image\'s history' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l platform -d 'Platform that the files are for [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -492,9 +519,121 @@ complete -c rpub -n "__fish_rpub_using_subcommand import" -l ca-file -d 'Also tr
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand df" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l max-used-space -l keep-storage -d 'Keep what was used last, up to this size: 10GB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -s a -l all -d 'Also remove what named images could be built faster with'
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l dry-run -d 'Only show what would be removed'
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -s f -l force -d 'Do not ask'
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -f -a "df" -d 'Show what the store takes on disk'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l max-used-space -l keep-storage -d 'Keep what was used last, up to this size: 10GB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also remove what named images could be built faster with'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from help" -f -a "df" -d 'Show what the store takes on disk'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l max-used-space -l keep-storage -d 'Keep what was used last, up to this size: 10GB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also remove what named images could be built faster with'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s u -l username -d 'User name' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s p -l password -d 'Password or token, which others can see: prefer --password-stdin' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -508,6 +647,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand login" -l no-verify -d 'Do not
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -521,6 +661,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand logout" -s q -l quiet -d 'Show
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -532,6 +673,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l registries-conf -d 
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -547,6 +689,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -558,6 +701,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -576,6 +720,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l listen -d 'Listen on this address, a free port for port 0' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l name -d 'Keep what is pushed under this registry name' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -588,6 +733,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand serve" -l read-only -d 'Refuse
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -600,6 +746,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand completion" -s q -l quiet -d '
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
@@ -610,25 +757,29 @@ complete -c rpub -n "__fish_rpub_using_subcommand version" -l ca-file -d 'Also t
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s h -l help -d 'Print help'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "build-push" -d 'Build an image and push it to every tag given'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "push" -d 'Push an image from the store to its registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "pull" -d 'Pull an image into the store'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "images" -d 'List images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "image" -d 'Work with images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "tag" -d 'Give an image another name'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "rmi" -d 'Remove names and images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "inspect" -d 'Show everything about an image'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "history" -d 'Show what made each layer of an image'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "import" -d 'Make an image from a root file system tar or directory'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "login" -d 'Log in to a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "logout" -d 'Log out of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "whoami" -d 'Show who is logged in to a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "auth" -d 'See which credentials open a repository, or get a token'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "serve" -d 'Serve the store as a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "completion" -d 'Print a shell completion script'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "version" -d 'Print the version'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import login logout whoami auth serve completion version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "build-push" -d 'Build an image and push it to every tag given'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "push" -d 'Push an image from the store to its registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "pull" -d 'Pull an image into the store'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "images" -d 'List images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "image" -d 'Work with images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "tag" -d 'Give an image another name'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "rmi" -d 'Remove names and images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "inspect" -d 'Show everything about an image'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "history" -d 'Show what made each layer of an image'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "import" -d 'Make an image from a root file system tar or directory'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "df" -d 'Show what the store takes on disk'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "system" -d 'Look after the store'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "builder" -d 'Look after the build cache'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "login" -d 'Log in to a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "logout" -d 'Log out of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "whoami" -d 'Show who is logged in to a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "auth" -d 'See which credentials open a repository, or get a token'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "serve" -d 'Serve the store as a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "completion" -d 'Print a shell completion script'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "version" -d 'Print the version'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "build" -d 'Build an image from a Dockerfile'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "ls" -d 'List images'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "pull" -d 'Pull an image into the store'
@@ -638,5 +789,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "inspect" -d 'Show everything about an image'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "history" -d 'Show what made each layer of an image'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "import" -d 'Make an image from a root file system tar or directory'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from system" -f -a "df" -d 'Show what the store takes on disk'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from system" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from builder" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "explain" -d 'Show where credentials for an image are looked for, and which are used'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "token" -d 'Print a token for an image\'s repository'

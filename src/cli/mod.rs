@@ -12,6 +12,7 @@ mod images;
 mod import;
 mod login;
 mod output;
+mod prune;
 mod registry;
 mod render;
 mod serve;
@@ -27,7 +28,7 @@ use clap::{CommandFactory, Parser};
 use crate::event::Sink;
 use crate::operations::{self, Error, Kind, Session};
 
-use args::{AuthCommand, Cli, Command, Global, ImageCommand};
+use args::{AuthCommand, BuilderCommand, Cli, Command, Global, ImageCommand, SystemCommand};
 use render::{Progress, ProgressMode};
 
 /// What a command needs beside its flags.
@@ -91,43 +92,60 @@ async fn run(command: Command, global: &Global, progress: &Arc<Progress>) -> Res
     }
     // Held until the end: what this command uses is not collected as garbage meanwhile. The one
     // that collects would wait for itself.
-    let _in_use = if command.removes() { None } else { Some(session.hold_store()?) };
+    let in_use = if command.removes() { None } else { Some(session.hold_store()?) };
+    let builds = command.builds();
+    let cache_size = global.cache_size.as_deref().map(prune::size).transpose()?;
     let context = Context { session, progress: Arc::clone(progress), quiet: global.quiet };
+    perform(command, &context).await?;
+    drop(in_use);
+    if builds {
+        operations::bound_cache(&context.session, cache_size).await?;
+    }
+    Ok(())
+}
+
+async fn perform(command: Command, context: &Context) -> Result<(), Error> {
     match command {
         Command::Build(args) | Command::Image(ImageCommand::Build(args)) => {
-            build::build(&context, *args).await
+            build::build(context, *args).await
         }
-        Command::BuildPush(args) => build::build_push(&context, *args).await,
+        Command::BuildPush(args) => build::build_push(context, *args).await,
         Command::Push(args) | Command::Image(ImageCommand::Push(args)) => {
-            registry::push(&context, args).await
+            registry::push(context, args).await
         }
         Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
-            registry::pull(&context, args).await
+            registry::pull(context, args).await
         }
         Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
-            images::list(&context, args).await
+            images::list(context, args).await
         }
         Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => {
-            images::tag(&context, args).await
+            images::tag(context, args).await
         }
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
-            images::remove(&context, args).await
+            images::remove(context, args).await
         }
         Command::Inspect(args) | Command::Image(ImageCommand::Inspect(args)) => {
-            images::inspect(&context, args).await
+            images::inspect(context, args).await
         }
         Command::History(args) | Command::Image(ImageCommand::History(args)) => {
-            images::history(&context, args).await
+            images::history(context, args).await
         }
         Command::Import(args) | Command::Image(ImageCommand::Import(args)) => {
-            import::import(&context, args).await
+            import::import(context, args).await
         }
-        Command::Login(args) => login::login(&context, args).await,
-        Command::Logout(args) => login::logout(&context, args).await,
-        Command::Whoami(args) => auth::whoami(&context, args).await,
-        Command::Auth(AuthCommand::Explain(args)) => auth::explain(&context, args).await,
-        Command::Auth(AuthCommand::Token(args)) => auth::token(&context, args).await,
-        Command::Serve(args) => serve::serve(&context, args).await,
+        Command::Df(args) | Command::System(SystemCommand::Df(args)) => {
+            prune::df(context, args).await
+        }
+        Command::Prune(args)
+        | Command::System(SystemCommand::Prune(args))
+        | Command::Builder(BuilderCommand::Prune(args)) => prune::prune(context, args).await,
+        Command::Login(args) => login::login(context, args).await,
+        Command::Logout(args) => login::logout(context, args).await,
+        Command::Whoami(args) => auth::whoami(context, args).await,
+        Command::Auth(AuthCommand::Explain(args)) => auth::explain(context, args).await,
+        Command::Auth(AuthCommand::Token(args)) => auth::token(context, args).await,
+        Command::Serve(args) => serve::serve(context, args).await,
         // Answered in `dispatch`, before anything is opened.
         Command::Completion(_) | Command::Version(_) => Ok(()),
     }

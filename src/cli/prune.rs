@@ -94,13 +94,11 @@ fn request(args: &PruneArgs) -> Result<PruneRequest, Error> {
     let keep = args.max_used_space.as_deref().map(size).transpose()?;
     let mut unused_for = None;
     for filter in &args.filters {
-        match filter.split_once('=') {
-            Some(("until" | "unused-for", text)) => unused_for = Some(duration(text)?),
-            _ => {
-                let error = Error::new(Kind::Settings, format!("invalid `--filter {filter}`"));
-                return Err(error.hint("use `until=24h`"));
-            }
-        }
+        let Some(("until" | "unused-for", text)) = filter.split_once('=') else {
+            let error = Error::new(Kind::Settings, format!("invalid `--filter {filter}`"));
+            return Err(error.hint("use `until=24h`"));
+        };
+        unused_for = Some(duration(text)?);
     }
     Ok(PruneRequest {
         scope: if args.all { PruneScope::All } else { PruneScope::Unneeded },
@@ -125,9 +123,9 @@ fn confirmed(args: &PruneArgs) -> Result<bool, Error> {
     anstream::eprint!("This removes {what}.\nContinue? [y/N] ");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| {
-        Error::new(Kind::User, "failed to read the answer").because(error)
-    })?;
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| Error::new(Kind::User, "failed to read the answer").because(error))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
@@ -210,7 +208,9 @@ mod tests {
         ] {
             assert_eq!(size(text).unwrap(), expected, "{text}");
         }
-        for text in ["", "GB", "1x", "1.2.3", "-1", "99999999999999999999", "18446744073709551615GB"] {
+        for text in
+            ["", "GB", "1x", "1.2.3", "-1", "99999999999999999999", "18446744073709551615GB"]
+        {
             assert!(size(text).is_err(), "{text}");
         }
     }

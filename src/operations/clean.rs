@@ -44,7 +44,7 @@ pub async fn remove_abandoned_steps(session: &Session) -> Result<(), Error> {
 
 /// Removes trees whose files belong to mapped ids. What cannot be removed, for want of namespaces,
 /// is out of the way and is tried again by the next collection.
-fn remove_trees(trees: Vec<PathBuf>) {
+pub(super) fn remove_trees(trees: Vec<PathBuf>) {
     if trees.is_empty() {
         return;
     }

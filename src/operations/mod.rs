@@ -13,6 +13,7 @@ mod images;
 mod import;
 mod layout;
 mod login;
+mod prune;
 mod publish;
 mod pull;
 mod push;
@@ -35,6 +36,9 @@ pub use import::{ImportReport, ImportRequest, ImportSource, import};
 pub use login::{
     Access, Verify, authorization, explain_credential, login, logout, logout_all, whoami,
 };
+pub use prune::{
+    PruneMode, PruneRequest, PruneScope, Pruned, PrunedItem, bound_cache, disk_usage, prune,
+};
 pub use publish::Traffic;
 pub use pull::{PullReport, pull};
 pub use push::{PushReport, push};
@@ -47,3 +51,4 @@ pub use crate::credentials::{Attempt, Outcome, Place, Saved, Secret};
 pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
 pub use crate::remote::GitSettings;
 pub use crate::sandbox::{Limit, LimitedResource};
+pub use crate::store::{Amount, Usage};

@@ -8,7 +8,7 @@ use crate::build::recorded_layer;
 use crate::image::{DiffId, Digest};
 use crate::layer::disk_use;
 use crate::sandbox::{Worker, WorkerOptions};
-use crate::store::{CacheInstance, ExclusiveLock, Store, Usage};
+use crate::store::{CacheInstance, ExclusiveLock, ImageEntry, Reaching, Store, Usage};
 
 use super::clean::remove_trees;
 use super::session::blocking;
@@ -103,12 +103,11 @@ pub async fn prune(session: &Session, request: PruneRequest) -> Result<Pruned, E
     let store = session.store.clone();
     let session = session.clone();
     blocking(move || {
-        let lock = match store.try_lock_exclusive()? {
-            Some(lock) => lock,
-            None => {
-                session.note("waiting until other commands leave the store");
-                store.lock_exclusive()?
-            }
+        let lock = if let Some(lock) = store.try_lock_exclusive()? {
+            lock
+        } else {
+            session.note("waiting until other commands leave the store");
+            store.lock_exclusive()?
         };
         prune_alone(&store, lock, request)
     })
@@ -173,17 +172,11 @@ fn measure(trees: Vec<PathBuf>) -> Result<Vec<u64>, Error> {
             let worker = Worker::start(&WorkerOptions::default())?;
             Ok(worker.measure(trees)?)
         }
-        Err(error) => {
-            Err(Error::new(Kind::Internal, "failed to measure the store").because(error))
-        }
+        Err(error) => Err(Error::new(Kind::Internal, "failed to measure the store").because(error)),
     }
 }
 
-fn prune_alone(
-    store: &Store,
-    lock: ExclusiveLock,
-    request: PruneRequest,
-) -> Result<Pruned, Error> {
+fn prune_alone(store: &Store, lock: ExclusiveLock, request: PruneRequest) -> Result<Pruned, Error> {
     let before = store.usage(measure)?;
     let mut candidates = candidates(store, request.scope)?;
     candidates.sort_by_key(|candidate| candidate.item.last_used);
@@ -200,11 +193,13 @@ fn prune_alone(
             What::Records(keys) => {
                 keys.iter().try_for_each(|key| store.remove_cache_record(key))?;
             }
-            What::Snapshot(path) => trees.push(store.set_aside(&path)?),
+            What::Snapshot(path) => trees.push(store.remove_snapshot(&path)?),
             What::CacheMount(instance) => trees.extend(store.remove_cache(&instance)?),
             What::Download(path) => trees.push(store.remove_remote(&path)?),
             What::Image(digest) => {
-                store.remove_dangling(&digest)?;
+                let is_it =
+                    |image: &ImageEntry| image.name.is_none() && image.descriptor.digest == digest;
+                store.retain_images(|image| !is_it(image))?;
             }
         }
         items.push(item);
@@ -240,61 +235,69 @@ fn choose(candidates: Vec<Candidate>, cache_bytes: u64, request: PruneRequest) -
 }
 
 fn candidates(store: &Store, scope: PruneScope) -> Result<Vec<Candidate>, Error> {
-    let reached = store.reached_by_images()?;
-    let named = store.reached_by_named_images()?;
-    let mut candidates = recorded(store, scope, &reached, &named)?;
-    for path in store.snapshots()? {
-        let is_needed = store.digest_of_path(&path).is_some_and(|diff_id| named.contains(&diff_id));
-        let is_recorded = candidates.iter().any(|candidate| {
-            matches!(candidate.what, What::Records(_)) && path.ends_with(&candidate.item.id)
-        });
-        if (scope == PruneScope::Unneeded && is_needed) || is_recorded {
-            continue;
+    let named = store.reached_by_images(Reaching::Named)?;
+    let mut candidates = recorded(store, scope, &named)?;
+    // What is to be measured, and for which candidate.
+    let mut trees: Vec<(usize, PathBuf)> = Vec::new();
+    for (path, diff_id, made) in store.snapshots()? {
+        let same = |other: &Candidate| {
+            matches!(other.what, What::Records(_)) && other.item.id == diff_id.hex()
+        };
+        let recorded = candidates.iter().position(same);
+        let is_needed = named.contains(&diff_id);
+        match recorded {
+            // It goes with the records: nothing else keeps it.
+            Some(at) if !is_needed => trees.push((at, path)),
+            _ if is_needed && scope == PruneScope::Unneeded => {}
+            recorded => {
+                let used = recorded.map_or(made, |at| candidates[at].item.last_used);
+                trees.push((candidates.len(), path.clone()));
+                let id = diff_id.hex().to_owned();
+                candidates.push(Candidate::new("snapshot", id, used, What::Snapshot(path)));
+            }
         }
-        let used = store.last_use(&path)?;
-        candidates.push(candidate("snapshot", &path, used, What::Snapshot(path.clone())));
     }
     for instance in store.cache_instances()? {
-        let (path, used) = (instance.directory.clone(), instance.last_used);
-        let mut mount = candidate("cache mount", &path, used, What::CacheMount(instance.clone()));
-        mount.item.id = instance.id;
-        candidates.push(mount);
+        trees.push((candidates.len(), instance.directory.clone()));
+        let (id, used) = (instance.id.clone(), instance.last_used);
+        candidates.push(Candidate::new("cache mount", id, used, What::CacheMount(instance)));
     }
-    for path in store.remote_entries()? {
-        let used = store.last_use(&path)?;
-        candidates.push(candidate("download", &path, used, What::Download(path.clone())));
+    for (path, used) in store.remote_entries()? {
+        trees.push((candidates.len(), path.clone()));
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let id = name.unwrap_or_default();
+        candidates.push(Candidate::new("download", id, used, What::Download(path)));
     }
-    let trees: Vec<(usize, PathBuf)> = candidates
-        .iter()
-        .enumerate()
-        .filter_map(|(at, candidate)| match &candidate.what {
-            What::Snapshot(path) | What::Download(path) => Some((at, path.clone())),
-            What::CacheMount(instance) => Some((at, instance.directory.clone())),
-            What::Records(_) | What::Image(_) => None,
-        })
-        .collect();
     let sizes = measure(trees.iter().map(|(_, path)| path.clone()).collect())?;
     for ((at, _), bytes) in trees.into_iter().zip(sizes) {
-        candidates[at].item.bytes = bytes;
+        candidates[at].item.bytes += bytes;
     }
-    for (digest, made) in store.dangling_images()? {
-        let (kind, id) = ("image", digest.to_string());
-        let item = PrunedItem { kind, id, bytes: 0, last_used: made };
-        candidates.push(Candidate { item, what: What::Image(digest) });
-    }
+    candidates.extend(dangling(store)?);
     Ok(candidates)
 }
 
-fn candidate(kind: &'static str, path: &std::path::Path, used: SystemTime, what: What) -> Candidate {
-    let id = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    Candidate { item: PrunedItem { kind, id, bytes: 0, last_used: used }, what }
+/// Returns the images without a name.
+fn dangling(store: &Store) -> Result<Vec<Candidate>, Error> {
+    let images = store.images()?.into_iter();
+    let images = images.filter(|image| image.name.is_none() && image.subject.is_none());
+    let candidates = images.map(|image| {
+        let made = image.tagged.map_or(SystemTime::UNIX_EPOCH, SystemTime::from);
+        let digest = image.descriptor.digest;
+        Candidate::new("image", digest.to_string(), made, What::Image(digest))
+    });
+    Ok(candidates.collect())
+}
+
+impl Candidate {
+    fn new(kind: &'static str, id: String, last_used: SystemTime, what: What) -> Self {
+        Self { item: PrunedItem { kind, id, bytes: 0, last_used }, what }
+    }
 }
 
 /// Returns what cache records name, a candidate a layer.
 fn recorded(
     store: &Store,
     scope: PruneScope,
-    reached: &HashSet<Digest>,
     named: &HashSet<Digest>,
 ) -> Result<Vec<Candidate>, Error> {
     struct Group {
@@ -326,12 +329,13 @@ fn recorded(
             continue;
         }
         let mut bytes = group.bytes;
-        if let Some(blob) = blob.as_ref().filter(|blob| !reached.contains(blob)) {
+        if let Some(blob) = blob.as_ref().filter(|blob| !named.contains(blob)) {
             bytes += store.blob_disk_use(blob)?;
         }
         let id = group.diff_id.map_or_else(|| "keys".to_owned(), |id| id.0.hex().to_owned());
-        let item = PrunedItem { kind: "layer", id, bytes, last_used: group.last_used };
-        candidates.push(Candidate { item, what: What::Records(group.keys) });
+        let mut layer = Candidate::new("layer", id, group.last_used, What::Records(group.keys));
+        layer.item.bytes = bytes;
+        candidates.push(layer);
     }
     Ok(candidates)
 }

@@ -55,6 +55,20 @@ impl Store {
         }
     }
 
+    /// Returns whether the last call that said so is longer ago than `interval`, and notes this one.
+    pub fn is_bound_due(&self, interval: Duration) -> Result<bool> {
+        let path = self.root().join("cache").join("bounded");
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.modified()?.elapsed().is_ok_and(|age| age < interval) => {
+                return Ok(false);
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(_) | Err(_) => {}
+        }
+        self.replace(&path, b"", Durability::Unsynced)?;
+        Ok(true)
+    }
+
     /// Returns the listing kept for a content digest, whatever it is.
     pub fn cache_listing(&self, content: &Digest) -> Result<Option<Vec<u8>>> {
         match fs::read(self.listing_path(content)) {

@@ -12,7 +12,7 @@ use crate::image::{Content, Digest, ImageConfig, MAX_MANIFEST_BYTES};
 
 use super::cache::digest_of_hex;
 use super::write::unique_name;
-use super::{Error, Result, Store, lock};
+use super::{Error, ExclusiveLock, Result, Store, lock};
 
 /// How old a temporary file must be to be taken. It closes the gap between making a file and
 /// locking it, for the few writers that do not hold the store's lock.
@@ -21,6 +21,15 @@ const TEMPORARY_AGE: Duration = Duration::from_secs(60);
 const PARTIAL_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// What the name of a snapshot starts with once it is no longer one.
 pub(super) const REMOVED: &str = ".removed-";
+
+/// Which images count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaching {
+    /// All.
+    All,
+    /// Those with a name, and what refers to them.
+    Named,
+}
 
 /// What garbage collection took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +52,15 @@ impl Store {
     pub fn collect_garbage(&self) -> Result<Reclaimed> {
         let guard = lock::open(&self.use_lock_path())?;
         lock::acquire(&guard, FlockOperation::LockExclusive)?;
+        self.collect()
+    }
+
+    /// Like [`Store::collect_garbage`], for who has the store alone.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::collect_garbage`].
+    pub fn collect_garbage_alone(&self, _alone: &ExclusiveLock) -> Result<Reclaimed> {
         self.collect()
     }
 
@@ -93,6 +111,26 @@ impl Store {
         self.sweep_remote()?;
         self.sweep_tmp(&mut reclaimed)?;
         Ok(reclaimed)
+    }
+
+    /// Returns every digest that images reach: of blobs, and of diffIDs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::manifest`] when an image's manifest is damaged.
+    pub fn reached_by_images(&self, which: Reaching) -> Result<HashSet<Digest>> {
+        let mut reached = HashSet::new();
+        for image in self.images()? {
+            let counts = match which {
+                Reaching::All => true,
+                // What refers to another image, as signatures do, has no name of its own.
+                Reaching::Named => image.name.is_some() || image.subject.is_some(),
+            };
+            if counts {
+                self.mark_manifest(&image.descriptor.digest, &mut reached)?;
+            }
+        }
+        Ok(reached)
     }
 
     /// Returns every digest that must stay: of blobs, and of diffIDs.

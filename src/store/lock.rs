@@ -17,7 +17,27 @@ pub struct SharedLock {
     _file: fs::File,
 }
 
+/// Keeps every command from using the store while it lives.
+#[derive(Debug)]
+pub struct ExclusiveLock {
+    _file: fs::File,
+}
+
 impl Store {
+    /// Takes the store alone. Blocks while commands use it. A process that holds a [`SharedLock`]
+    /// would wait for itself.
+    pub fn lock_exclusive(&self) -> Result<ExclusiveLock> {
+        let file = open(&self.use_lock_path())?;
+        acquire(&file, FlockOperation::LockExclusive)?;
+        Ok(ExclusiveLock { _file: file })
+    }
+
+    /// Takes the store alone when no command uses it.
+    pub fn try_lock_exclusive(&self) -> Result<Option<ExclusiveLock>> {
+        let file = open(&self.use_lock_path())?;
+        Ok(try_exclusive(&file)?.then_some(ExclusiveLock { _file: file }))
+    }
+
     /// Takes the lock that commands hold while they use blobs or snapshots. Blocks while garbage
     /// is being collected.
     pub fn lock_shared(&self) -> Result<SharedLock> {

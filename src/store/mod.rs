@@ -50,13 +50,15 @@ mod remote;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod write;
 
 pub use cache_mount::{CacheChoice, CacheFound, CacheInstance, CacheLease, CacheSharing, NewCache};
-pub use collect::Reclaimed;
+pub use collect::{Reaching, Reclaimed};
 pub use error::{Error, Result};
 pub use index::ImageEntry;
-pub use lock::SharedLock;
+pub use lock::{ExclusiveLock, SharedLock};
 pub use open::Store;
 pub use remote::{RemoteKind, RemoteLock};
+pub use usage::{Amount, Usage};
 pub use write::{BlobWriter, IngestFile};

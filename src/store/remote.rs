@@ -73,6 +73,26 @@ impl Store {
         self.replace(path, bytes, Durability::Unsynced)
     }
 
+    /// Returns the directories of all entries, with the time of their last use.
+    pub fn remote_entries(&self) -> Result<Vec<(PathBuf, SystemTime)>> {
+        let mut found = Vec::new();
+        for kind in RemoteKind::ALL {
+            for path in super::collect::children(&self.remote_directory(kind))? {
+                let used = fs::symlink_metadata(&path)?.modified()?;
+                found.push((path, used));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Puts an entry out of the way, for who has the store alone, and returns what the worker has to
+    /// remove.
+    pub fn remove_remote(&self, entry: &Path) -> Result<PathBuf> {
+        let aside = self.root().join("tmp").join(unique_name());
+        fs::rename(entry, &aside)?;
+        Ok(aside)
+    }
+
     fn remote_directory(&self, kind: RemoteKind) -> PathBuf {
         self.root().join("remote").join(kind.name())
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use super::collect::{children, file_name};
+use super::cache::digest_of_hex;
+use super::collect::{Reaching, children, file_name};
 use super::{Error, Result, Store};
 
 /// Bytes in a block of `st_blocks` (`stat(2)`).
@@ -111,9 +112,13 @@ impl Store {
                     usage.other.bytes += own(&path)?;
                     for mapping in children(&path)? {
                         usage.other.bytes += own(&mapping)?;
-                        let layers = children(&mapping)?;
-                        usage.snapshots.count += layers.len();
-                        trees.extend(layers.into_iter().map(|tree| (Kind::Snapshots, tree)));
+                        for tree in children(&mapping)? {
+                            let is_layer =
+                                file_name(&tree).is_some_and(|name| digest_of_hex(name).is_some());
+                            usage.snapshots.count += usize::from(is_layer);
+                            let kind = if is_layer { Kind::Snapshots } else { Kind::Other };
+                            trees.push((kind, tree));
+                        }
                     }
                 }
                 "cachemounts" => trees.push((Kind::CacheMounts, path)),
@@ -126,12 +131,12 @@ impl Store {
     }
 
     fn count_blobs(&self, blobs: &Path, usage: &mut Usage) -> Result<()> {
-        let reached = self.reached_by_images()?;
+        let reached = self.reached_by_images(Reaching::All)?;
         usage.other.bytes += own(blobs)?;
         for algorithm in children(blobs)? {
             usage.other.bytes += own(&algorithm)?;
             for blob in children(&algorithm)? {
-                let digest = file_name(&blob).and_then(super::cache::digest_of_hex);
+                let digest = file_name(&blob).and_then(digest_of_hex);
                 let is_reached = digest.is_some_and(|digest| reached.contains(&digest));
                 let kind = if is_reached { Kind::Images } else { Kind::BuildCache };
                 let amount = usage.of(kind);

@@ -22,6 +22,7 @@ mod multi_platform;
 mod outputs;
 mod overlap;
 mod planning;
+mod prune;
 mod push_pull;
 mod registry_auth;
 mod remote;

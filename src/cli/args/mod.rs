@@ -36,6 +36,15 @@ pub(crate) struct Global {
     /// Keep images, layers and the build cache here [default: ~/.local/share/rpub]
     #[arg(long, global = true, value_name = "DIR", env = "RPUB_STORE", hide_env_values = true)]
     pub(crate) store: Option<PathBuf>,
+    /// Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "RPUB_CACHE_SIZE",
+        hide_env_values = true
+    )]
+    pub(crate) cache_size: Option<String>,
     /// Show progress as auto, tty, plain, quiet or rawjson
     #[arg(
         long,
@@ -102,6 +111,16 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Make an image from a root file system tar or directory
     Import(ImportArgs),
+    /// Show what the store takes on disk
+    Df(DfArgs),
+    /// Remove what only makes later builds faster, and images without a name
+    Prune(PruneArgs),
+    /// Look after the store
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Look after the build cache
+    #[command(subcommand)]
+    Builder(BuilderCommand),
     /// Log in to a registry
     Login(LoginArgs),
     /// Log out of a registry
@@ -125,9 +144,16 @@ impl Command {
         matches!(self, Self::Build(_) | Self::BuildPush(_) | Self::Image(ImageCommand::Build(_)))
     }
 
-    /// Returns whether the command removes images.
+    /// Returns whether the command removes from the store.
     pub(crate) fn removes(&self) -> bool {
-        matches!(self, Self::Rmi(_) | Self::Image(ImageCommand::Rm(_)))
+        matches!(
+            self,
+            Self::Rmi(_)
+                | Self::Image(ImageCommand::Rm(_))
+                | Self::Prune(_)
+                | Self::System(SystemCommand::Prune(_))
+                | Self::Builder(BuilderCommand::Prune(_))
+        )
     }
 }
 
@@ -154,6 +180,49 @@ pub(crate) enum ImageCommand {
     History(HistoryArgs),
     /// Make an image from a root file system tar or directory
     Import(ImportArgs),
+}
+
+/// The `system` family.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SystemCommand {
+    /// Show what the store takes on disk
+    Df(DfArgs),
+    /// Remove what only makes later builds faster, and images without a name
+    Prune(PruneArgs),
+}
+
+/// The `builder` family.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuilderCommand {
+    /// Remove what only makes later builds faster, and images without a name
+    Prune(PruneArgs),
+}
+
+/// Flags of `df`.
+#[derive(Debug, Args)]
+pub(crate) struct DfArgs {
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// Flags of `prune`.
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Also remove what named images could be built faster with
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Remove only what was not used for some time: until=24h
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    pub(crate) filters: Vec<String>,
+    /// Keep what was used last, up to this size: 10GB
+    #[arg(long, visible_alias = "keep-storage", value_name = "SIZE")]
+    pub(crate) max_used_space: Option<String>,
+    /// Only show what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
 }
 
 /// Flags of `push`.
