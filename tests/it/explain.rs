@@ -131,16 +131,16 @@ fn what_changed_in_the_files_is_named() {
 fn what_changed_in_the_dockerfile_is_named() {
     let Some(project) = Project::new() else { return };
     project.build(&[]).expect_code(0);
-    let run = "[stage-1 5/5] RUN cat one && echo $VALUE $GREETING";
+    let run = |words: &str| format!("[stage-1 5/5] RUN cat one && echo {words}");
     // 6: an argument.
     assert_eq!(
         project.first(&["--build-arg=VALUE=2"]),
-        format!("{run}: variable `VALUE` changed from `1` to `2`")
+        format!("{}: variable `VALUE` changed from `1` to `2`", run("2 hello"))
     );
     // 7: a variable.
     assert_eq!(
         project.first_with("GREETING=hello", "GREETING=bye", &[]),
-        format!("{run}: variable `GREETING` changed from `hello` to `bye`")
+        format!("{}: variable `GREETING` changed from `hello` to `bye`", run("1 bye"))
     );
     // 8: a command, and the stage that is copied from.
     assert_eq!(
@@ -166,7 +166,7 @@ fn what_changed_in_the_dockerfile_is_named() {
     // 11: the user and the directory.
     assert_eq!(
         project.first_with("RUN cat one", "USER 5\nRUN cat one", &[]),
-        format!("{run}: the user changed from nothing to `5`")
+        format!("{}: the user changed from nothing to `5`", run("1 hello"))
     );
     // 12: no cache at all.
     let reasons = project.reasons(&["--no-cache"]);
