@@ -191,10 +191,11 @@ fn secrets_are_files_and_variables() {
     assert_eq!(ran.changes(), [""; 0]);
 }
 
+/// What is said through the socket, `secrets::the_users_agent_is_forwarded` shows.
 #[test]
-fn an_agent_is_reached_through_its_socket() {
+fn an_agents_socket_is_there_and_its_listener_is_handed_over() {
     let Some(sandbox) = Sandbox::start() else { return };
-    let script = "stat -c '%F %a %u:%g' /run/agent; echo hello | nc -w 5 local:/run/agent";
+    let script = "stat -c '%F %a %u:%g' /run/agent";
     let mut request = sandbox.request("step", &["/bin/sh", "-c", script]);
     request.mounts =
         vec![mount("/run/agent", MountSource::Agent { owner: owner(0o600, 1000, 29) })];
@@ -203,24 +204,12 @@ fn an_agent_is_reached_through_its_socket() {
             panic!("no agent");
         };
         assert!(handover.next().unwrap().is_none());
-        let (mut connection, _) = listener.accept().unwrap();
-        let mut said = [0; 6];
-        connection.read_exact(&mut said).unwrap();
-        assert_eq!(&said, b"hello\n");
-        connection.write_all(b"answer\n").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(address.as_pathname(), Some(std::path::Path::new("/run/agent")));
     };
-    if !busybox_has_local_nc() {
-        skip("busybox's `nc` knows no local sockets");
-        return;
-    }
     let ran = sandbox.run_with(request, "", take).succeeds();
-    assert_eq!(ran.output, "socket 600 1000:29\nanswer\n");
+    assert_eq!(ran.output, "socket 600 1000:29\n");
     assert_eq!(ran.changes(), [""; 0]);
-}
-
-fn busybox_has_local_nc() -> bool {
-    let said = std::process::Command::new(BUSYBOX).args(["nc", "local:/absent"]).output().unwrap();
-    String::from_utf8_lossy(&said.stderr).contains("No such file")
 }
 
 #[test]
