@@ -12,7 +12,7 @@ RUN echo one > /one
 FROM busybox
 ARG VALUE=1
 ENV GREETING=hello
-WORKDIR /work
+WORKDIR /srv
 COPY tree/ ./tree/
 COPY --from=build /one ./
 RUN cat one && echo $VALUE $GREETING
@@ -156,8 +156,8 @@ fn what_changed_in_the_dockerfile_is_named() {
     // 10: a destination, and a flag.
     assert_eq!(
         project.first_with("tree/ ./tree/", "tree/ ./wood/", &[]),
-        "[stage-1 3/5] COPY tree/ ./wood/: the destination changed from `/work/tree/` to \
-         `/work/wood/`"
+        "[stage-1 3/5] COPY tree/ ./wood/: the destination changed from `/srv/tree/` to \
+         `/srv/wood/`"
     );
     assert_eq!(
         project.first_with("COPY tree/", "COPY --chmod=700 tree/", &[]),
