@@ -204,8 +204,9 @@ fn an_agents_socket_is_there_and_its_listener_is_handed_over() {
             panic!("no agent");
         };
         assert!(handover.next().unwrap().is_none());
-        let address = listener.local_addr().unwrap();
-        assert_eq!(address.as_pathname(), Some(std::path::Path::new("/run/agent")));
+        // Only a socket that listens says that nobody has come yet.
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     };
     let ran = sandbox.run_with(request, "", take).succeeds();
     assert_eq!(ran.output, "socket 600 1000:29\n");
