@@ -182,13 +182,20 @@ fn read_entry<R: Read>(member: &mut tar::Entry<'_, R>, path: PathBuf) -> io::Res
         }
     };
     let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("an owner is too large"));
+    let old = header.as_old();
     Ok(Entry {
         path,
         kind,
-        mode: header.mode()? & 0o7777,
-        uid: id(header.uid()?)?,
-        gid: id(header.gid()?)?,
-        mtime: i64::try_from(header.mtime()?).unwrap_or_default(),
+        mode: number(&old.mode, || header.mode())? & 0o7777,
+        uid: id(number(&old.uid, || header.uid())?)?,
+        gid: id(number(&old.gid, || header.gid())?)?,
+        mtime: i64::try_from(number(&old.mtime, || header.mtime())?).unwrap_or_default(),
         xattrs,
     })
+}
+
+/// Reads a number of a header. A field that is empty is 0, as for Go's `archive/tar`.
+fn number<T: Default>(field: &[u8], read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let is_empty = field.iter().all(|byte| matches!(byte, 0 | b' '));
+    if is_empty { Ok(T::default()) } else { read() }
 }

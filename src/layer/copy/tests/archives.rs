@@ -27,6 +27,24 @@ fn archive(members: &[(&str, tar::EntryType, &str)]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+#[test]
+fn empty_numbers_are_zero() {
+    for filler in [0, b' '] {
+        let mut members = archive(&[("a", tar::EntryType::Regular, "1")]);
+        // Mode, owner and group; the time.
+        for field in [100..124, 136..148] {
+            members[field].fill(filler);
+        }
+        members[148..156].fill(b' ');
+        let sum: u32 = members[..512].iter().map(|byte| u32::from(*byte)).sum();
+        members[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let root = tree(&[]);
+        fs_err::write(root.path().join("data"), &members).unwrap();
+        let lines = list(&tar_of(&root, &view(&[]), &add(&["data"], "/")).unwrap());
+        assert_eq!(lines, ["a 0 0:0 1"]);
+    }
+}
+
 fn add(sources: &[&str], destination: &str) -> CopyRequest {
     CopyRequest { extract: true, ..request(sources, destination) }
 }
