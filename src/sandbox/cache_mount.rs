@@ -1,8 +1,7 @@
 //! Directories of cache mounts: made, with their first files, and measured.
 
-use std::collections::HashSet;
 use std::io::{self, Seek as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
@@ -92,31 +91,4 @@ fn owner_in(root: &Path, path: &str) -> Result<FileOwner, Failure> {
         return Err(Failure::Failed { what: what(), reason });
     }
     Ok(FileOwner { mode: status.st_mode & 0o7777, uid: status.st_uid, gid: status.st_gid })
-}
-
-/// Returns the bytes that a tree takes on disk; a file with several names counts once.
-pub(super) fn disk_usage(path: &Path) -> Result<u64, Failure> {
-    let mut seen = HashSet::new();
-    let mut bytes = 0;
-    let mut waiting = vec![path.to_owned()];
-    while let Some(path) = waiting.pop() {
-        let what = || format!("measure `{}`", path.display());
-        let metadata = match fs_err::symlink_metadata(&path) {
-            // Steps may be at work in there.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            metadata => metadata.attempting(what)?,
-        };
-        if metadata.nlink() > 1 && !metadata.is_dir() && !seen.insert(metadata.ino()) {
-            continue;
-        }
-        bytes += metadata.blocks() * 512;
-        if metadata.is_dir() {
-            let entries = match fs_err::read_dir(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                entries => entries.attempting(what)?,
-            };
-            waiting.extend(entries.filter_map(|entry| entry.ok().map(|entry| entry.path())));
-        }
-    }
-    Ok(bytes)
 }

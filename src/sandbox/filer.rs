@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::cache_mount::{disk_usage, make_cache};
+use super::cache_mount::make_cache;
 use super::protocol::{
     Answer, Attempt as _, CopyFromRequest, Failure, Reply, SealRequest, ToFiler, UnpackRequest,
     Work,
@@ -16,7 +16,7 @@ use crate::image::DiffId;
 use crate::layer::{
     ApplyOptions, Compression, CopyError, Error as LayerError, LayerTar, LayerWriter, Metadata,
     PathIndex, SealedLayer, Selection, SourceTree, StatCache, VerifiedTar, View, apply, diff,
-    select,
+    disk_use, select,
 };
 
 /// Takes requests until the socket ends, and returns the process's exit code.
@@ -70,7 +70,10 @@ fn perform(work: Work, descriptor: Option<OwnedFd>) -> Result<Answer, Failure> {
             made.map(|()| Answer::Done)
         }
         Work::Measure(paths) => {
-            let sizes = paths.iter().map(|path| disk_usage(path));
+            let sizes = paths.iter().map(|path| {
+                let what = || format!("measure `{}`", path.display());
+                disk_use(path).attempting(what)
+            });
             sizes.collect::<Result<_, _>>().map(Answer::Sizes)
         }
         Work::Stack(request) => prepare_stack(&request).map(Answer::Stack),
