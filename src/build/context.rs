@@ -11,6 +11,8 @@ use crate::layer::{Metadata, PathIndex};
 pub struct Context {
     /// The directory.
     pub root: PathBuf,
+    /// What the user calls it, when that is not the directory.
+    pub name: Option<String>,
     /// What is left out of it.
     pub ignored: Patterns,
     /// The ignore file's name, for messages.
@@ -23,6 +25,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// Returns what the user calls it.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let root = || self.root.canonicalize().unwrap_or_else(|_| self.root.clone());
+        self.name.clone().unwrap_or_else(|| root().display().to_string())
+    }
+
     /// Returns why `path` (relative to the root) is left out, if it is.
     #[must_use]
     pub fn reason(&self, path: &Path) -> Option<Reason> {

@@ -91,6 +91,9 @@ fn standard_input_is_a_tar_or_a_dockerfile() {
     place.build("-").input("FROM scratch\nENV a=b\n").success();
     let nothing_there = place.build("-").input("FROM scratch\nCOPY a /\n").code(1);
     nothing_there.expect_error("\"a\": not found");
+    let misspelt = tar_of(&[("Dockerfile", "FROM scratch\nCOPY kep /\n"), ("kept", "1")], gzip);
+    let misspelt = place.build("-").input(misspelt).code(1);
+    misspelt.expect_error("did you mean `kept`, in standard input?");
     let left: Vec<_> = fs_err::read_dir(place.context.store().join("tmp")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -293,4 +296,59 @@ fn images_stand_in_for_others() {
     fresh.expect_error("cannot be read");
     let main = context.rpub(["build", "-q", "docker-image://busybox"]).code(1);
     main.expect_error("is not a directory");
+}
+
+/// Builds with a date and returns that of the files that it made.
+fn date_of(place: &Place, context: &str, args: &[&str]) -> i64 {
+    use std::os::unix::fs::MetadataExt as _;
+    place.build(context).args(args).args(["-o", "out"]).success();
+    let date = place.context.path("out/d").metadata().unwrap().mtime();
+    fs_err::remove_dir_all(place.context.path("out")).unwrap();
+    date
+}
+
+#[test]
+fn contexts_and_stages_date_a_build() {
+    let Some(place) = Place::new() else { return };
+    let context = &place.context;
+    let repository = Repository::new(context, "dated");
+    repository.write("Dockerfile", "FROM scratch\nCOPY none /\n").commit("one");
+    let git = format!("git://{}/dated.git#main", git_daemon(context.path("git")));
+    let missing = place.build(&git).code(1);
+    missing.expect_error(&format!("the build context is {git}"));
+    repository.write("Dockerfile", "FROM scratch\nWORKDIR /d\n").commit("two");
+    let by = |name: &str| format!("--build-arg=SOURCE_DATE_EPOCH={name}");
+    let (committed, modified) = (981_173_106, 784_111_777);
+    assert_eq!(date_of(&place, &git, &[&by("context")]), committed);
+
+    context.write("ctx/Dockerfile", "FROM scratch\nWORKDIR /d\n");
+    let named = format!("--build-context=src={git}");
+    assert_eq!(date_of(&place, "ctx", &[&by("src"), &named]), committed);
+    place.build("ctx").arg(by("context")).code(2).expect_error("is a local directory");
+    place.build("ctx").arg(by("nothing")).code(2).expect_error("invalid SOURCE_DATE_EPOCH");
+
+    let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+    let body = tar_of(&[("Dockerfile", "FROM scratch\nWORKDIR /d\n")], gzip);
+    let tar = Page { body: body.clone(), last_modified: date, ..Page::default() };
+    let tar = place.web.put("/dated.tar", tar);
+    assert_eq!(date_of(&place, &tar, &[&by("context")]), modified);
+    // Without a time, that of the newest file counts.
+    let undated = place.web.put("/undated.tar", Page { body, ..Page::default() });
+    assert_eq!(date_of(&place, &undated, &[&by("context")]), 1_000_000);
+
+    let file = Page { body: b"x".to_vec(), last_modified: date, ..Page::default() };
+    let file = place.web.put("/a/file", file);
+    let stage = |last: &str| {
+        let text = format!(
+            "ARG SITE={file}\nARG SOURCE_DATE_EPOCH=Src\nFROM scratch AS src\nARG REST=\n{last}\n\
+             FROM scratch\nWORKDIR /d\n"
+        );
+        context.write("ctx/Dockerfile", text);
+    };
+    stage("ADD ${SITE}$REST /x");
+    assert_eq!(date_of(&place, "ctx", &[]), modified);
+    for wrong in ["ADD Dockerfile /x", "ENV a=b", "ADD $SITE /x\nADD $SITE /y"] {
+        stage(wrong);
+        place.build("ctx").code(1).expect_error("the stage `src` has no date");
+    }
 }

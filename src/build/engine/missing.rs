@@ -89,7 +89,7 @@ fn relative(pattern: &str) -> PathBuf {
 
 /// Says where a file was looked for, and the name there that it may have been meant to be.
 fn looked_in(context: &Context, path: &Path) -> String {
-    let root = context.root.canonicalize().unwrap_or_else(|_| context.root.clone());
+    let (root, place) = (&context.root, context.shown());
     let directory = path.parent().unwrap_or(Path::new(""));
     // Only for the hint: a directory that cannot be read has no near names.
     let entries = fs_err::read_dir(root.join(directory)).into_iter().flatten().flatten();
@@ -99,13 +99,13 @@ fn looked_in(context: &Context, path: &Path) -> String {
     let wanted = path.file_name().unwrap_or_default().to_string_lossy();
     if let Ok(target) = fs_err::read_link(root.join(path)) {
         let (link, target) = (path.display(), target.display());
-        return format!("`{link}` links to `{target}`, which {} does not have", root.display());
+        return format!("`{link}` links to `{target}`, which {place} does not have");
     }
     let same = names.iter().map(String::as_str).find(|name| name.eq_ignore_ascii_case(&wanted));
     let near = same.or_else(|| dockerfile::suggest(&wanted, names.iter().map(String::as_str)));
     match near.map(|near| directory.join(near)) {
-        Some(near) => format!("did you mean `{}`, in {}?", near.display(), root.display()),
-        None => format!("the build context is {}", root.display()),
+        Some(near) => format!("did you mean `{}`, in {place}?", near.display()),
+        None => format!("the build context is {place}"),
     }
 }
 

@@ -133,16 +133,17 @@ pub(super) fn open_named(
     online: &Online,
 ) -> Result<Context, Error> {
     let about = |error: Error| error.about(format!("failed to get the build context `{name}`"));
-    let (owners, metadata) = (None, Metadata::All);
+    let metadata = Metadata::All;
     let plain = |root| {
         let (ignored, ignore_file, owners) = (Patterns::default(), None, None);
-        Context { root, ignored, ignore_file, owners, metadata }
+        let name = location.shown();
+        Context { root, name, ignored, ignore_file, owners, metadata }
     };
     match location {
         ContextLocation::Directory(path) => {
             check_directory(path).map_err(about)?;
             let (ignored, ignore_file) = ignore_patterns(path, None).map_err(about)?;
-            Ok(Context { root: path.clone(), ignored, ignore_file, owners, metadata })
+            Ok(Context { ignored, ignore_file, ..plain(path.clone()) })
         }
         ContextLocation::Http(url) => {
             // BuildKit gives the archive itself, as a file `context`, which nobody can use.
@@ -168,7 +169,7 @@ pub(super) fn open_named(
 }
 
 /// Unpacks `file` when it is an archive.
-fn archive(file: &RemoteFile, online: &Online) -> Result<Option<Tree>, Error> {
+pub(super) fn archive(file: &RemoteFile, online: &Online) -> Result<Option<Tree>, Error> {
     let mut first = Vec::with_capacity(SNIFFED_BYTES);
     let unreadable = |error| Error::new(Kind::Internal, "failed to read a download").because(error);
     let opened = fs_err::File::open(file.path()).map_err(unreadable)?;

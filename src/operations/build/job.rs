@@ -118,6 +118,7 @@ impl Job<'_> {
         Contexts {
             main: Context {
                 root: self.context.root.clone(),
+                name: self.request.context.shown(),
                 ignored: self.sources.ignored.clone(),
                 ignore_file: self.sources.ignore_file.clone(),
                 owners: self.context.owners.clone(),

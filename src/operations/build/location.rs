@@ -41,6 +41,25 @@ pub enum LayoutImage {
 }
 
 impl ContextLocation {
+    /// Returns what to call it in messages, without credentials; `None` for a directory.
+    pub(super) fn shown(&self) -> Option<String> {
+        match self {
+            Self::Stdin => Some("standard input".to_owned()),
+            Self::Http(url) => Some(address(url)),
+            Self::Git(git) => {
+                let mut shown = address(&git.remote);
+                if git.reference.is_some() || git.directory.is_some() {
+                    shown.extend(["#", git.reference.as_deref().unwrap_or_default()]);
+                }
+                if let Some(directory) = &git.directory {
+                    shown.extend([":", directory]);
+                }
+                Some(shown)
+            }
+            Self::Directory(_) | Self::Image(_) | Self::Scratch | Self::Layout { .. } => None,
+        }
+    }
+
     /// Reads the argument of `build`: `-`, a directory, a git repository, a URL. What is a directory
     /// here is one, whatever else its name looks like (docker/buildx, `build/opt.go`).
     ///
@@ -123,6 +142,15 @@ fn layout(text: &str) -> Result<ContextLocation, crate::image::Error> {
         None => LayoutImage::Tag(tag.unwrap_or("latest").to_owned()),
     };
     Ok(ContextLocation::Layout { directory: directory.into(), image })
+}
+
+/// Returns an address without query, fragment, and what stands before its host.
+fn address(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 #[cfg(test)]

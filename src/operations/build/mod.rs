@@ -57,7 +57,7 @@ const DEFAULT_AGENT: &str = "default";
 /// store say. A failed build moves no name, here or in a registry.
 pub async fn build(
     session: &Session,
-    request: BuildRequest,
+    mut request: BuildRequest,
     interrupt: &Interrupt,
 ) -> Result<BuildReport, Error> {
     let mut outputs = Outputs::of(&request)?;
@@ -67,10 +67,11 @@ pub async fn build(
     };
     let online = Arc::new(online(session, interrupt, &provisions));
     let (context, sources) = read(&request, &online).await?;
+    let date = epoch(&mut request, &context, &sources, &online).await?;
     let plan = plan::plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
     let plan = Arc::new(plan);
     outputs.suit(plan.targets.len())?;
-    outputs.date(epoch(&request, &sources.text)?, &request)?;
+    outputs.date(date, &request)?;
     if outputs.0.iter().any(|choice| choice.wants_date() && choice.form.epoch.is_none()) {
         session.warn("rewrite-timestamp has no effect without SOURCE_DATE_EPOCH");
     }

@@ -57,6 +57,12 @@ impl Online {
         Ok(tree?)
     }
 
+    /// Returns when a commit was made, in seconds since 1970.
+    pub(super) fn commit_time(&self, wanted: &GitTree<'_>) -> Result<i64, Error> {
+        let is_canceled = || self.cancel.is_requested();
+        Ok(self.fetcher(&is_canceled).commit_time(wanted)?)
+    }
+
     fn fetcher<'a>(&'a self, is_canceled: &'a (dyn Fn() -> bool + Sync)) -> Fetcher<'a> {
         Fetcher {
             store: &self.session.store,

@@ -140,12 +140,17 @@ impl Checkout<'_> {
             return Ok(None);
         }
         debug_assert!(root.is_absolute(), "the tree is in the store");
-        let args = ["log", "-1", "--no-show-signature", "--format=%ct", self.commit];
-        let output = self.program.local(self.repository, &args, LOCAL_LIMIT)?;
-        let text = String::from_utf8_lossy(&output);
-        let seconds: u64 = text.trim().parse().unwrap_or(0);
+        let seconds = committed(self.program, self.repository, self.commit)?;
+        let seconds = u64::try_from(seconds).unwrap_or(0);
         Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
     }
+}
+
+/// Returns when a commit of `repository` was made, in seconds since 1970.
+pub(super) fn committed(program: &Program<'_>, repository: &Path, commit: &str) -> Result<i64> {
+    let args = ["log", "-1", "--no-show-signature", "--format=%ct", commit];
+    let output = program.local(repository, &args, LOCAL_LIMIT)?;
+    Ok(String::from_utf8_lossy(&output).trim().parse().unwrap_or(0))
 }
 
 /// Removes what of a kept `.git` only says how it came to be here.

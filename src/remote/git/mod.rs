@@ -153,6 +153,27 @@ impl Fetcher<'_> {
         Ok(Tree { root, identity: wanted.identity(&commit, &directory), owners: None })
     }
 
+    /// Returns when a commit was made, in seconds since 1970: the committer's date. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Fetcher::repository`].
+    pub fn commit_time(&self, wanted: &GitTree<'_>) -> Result<i64> {
+        let address = Address::of(wanted.reference)?;
+        if let Some(reference) = &wanted.reference.reference {
+            references::check(reference, &address)?;
+        }
+        let key = Digest::of(address.remote.as_bytes());
+        let entry = self.store.remote_entry(RemoteKind::Git, &key)?;
+        let program = self.program(&address, &entry)?;
+        let resolved = resolve(wanted, &program)?;
+        let _lock = self.lock(&entry)?;
+        let repository = entry.join("repository");
+        let commit = fetch::fetch(&program, &repository, &resolved)?;
+        check(wanted, &address, &resolved, &commit)?;
+        checkout::committed(&program, &repository, &commit)
+    }
+
     /// Waits until no other process changes the entry.
     fn lock(&self, entry: &Path) -> Result<RemoteLock> {
         loop {

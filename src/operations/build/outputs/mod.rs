@@ -9,6 +9,7 @@ mod archive;
 mod attributes;
 mod choice;
 mod csv;
+mod dated;
 mod destination;
 mod epoch;
 mod files;
