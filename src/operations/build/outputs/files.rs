@@ -16,6 +16,7 @@ use crate::operations::{Error, Kind};
 use super::choice::Choice;
 use super::destination::write_to;
 use super::spec::{OutputKind, Split};
+use super::stage::{Stage, remove_abandoned};
 
 /// The files of one platform's image.
 pub(in crate::operations::build) struct PlatformFiles {
@@ -107,13 +108,11 @@ fn write_directory(
 ) -> Result<Vec<String>, Error> {
     let failed = |what: &str, error: io::Error| Error::new(Kind::User, what).because(error);
     fs_err::create_dir_all(directory).map_err(|e| failed("the directory cannot be made", e))?;
+    remove_abandoned(directory);
     let mut warnings = Vec::new();
     let mut leftover = leftover;
-    let staging = || {
-        let mut builder = tempfile::Builder::new();
-        let made = builder.prefix(".rpub-output-").tempdir_in(directory);
-        made.map_err(|error| failed("no file can be made in the directory", error))
-    };
+    let staging =
+        || Stage::new(directory).map_err(|e| failed("no file can be made in the directory", e));
     let is_split = prefixes.iter().any(|prefix| !prefix.as_os_str().is_empty());
     let mut stage = staging()?;
     for (position, (PlatformFiles { files, .. }, prefix)) in

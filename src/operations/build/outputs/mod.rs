@@ -15,6 +15,7 @@ mod epoch;
 mod files;
 mod product;
 mod spec;
+mod stage;
 
 pub use annotation::annotations;
 pub use spec::{
