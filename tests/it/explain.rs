@@ -128,6 +128,20 @@ fn what_changed_in_the_files_is_named() {
 }
 
 #[test]
+fn what_changed_in_a_mounted_directory_is_named() {
+    let Some(project) = Project::new() else { return };
+    let run = "RUN --mount=type=bind,source=tree,target=/t cat /t/a";
+    project.world.dockerfile("app", &format!("FROM busybox\n{run}\n"));
+    assert!(project.first(&[]).ends_with("no earlier record"));
+    project.write("other", "not mounted");
+    assert_eq!(project.reasons(&[]), Vec::<String>::new());
+    project.write("tree/a", "longer");
+    let reason = project.first(&[]);
+    let expected = "file `tree/a` of the build context: its content changed, from 3 to 6 bytes";
+    assert!(reason.ends_with(expected), "{reason}");
+}
+
+#[test]
 fn what_changed_in_the_dockerfile_is_named() {
     let Some(project) = Project::new() else { return };
     project.build(&[]).expect_code(0);
