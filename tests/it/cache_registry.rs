@@ -216,6 +216,53 @@ fn a_directory_and_an_image_are_caches_too() {
 }
 
 #[test]
+fn each_image_of_an_index_carries_its_cache() {
+    let Some(project) = Project::new() else { return };
+    let text = "FROM --platform=$BUILDPLATFORM busybox AS build\nARG TARGETARCH\n\
+                RUN cat /proc/sys/kernel/random/uuid > /$TARGETARCH\n\
+                FROM scratch\nCOPY --from=build /a* /made/\nCOPY last /last\n";
+    project.world.dockerfile("app", text);
+    let inline = ["--platform=linux/amd64,linux/arm64", "--cache-to=type=inline"];
+    let first = project.build("store-a", &inline);
+    first.expect_code(0);
+    let image = project.world.registry.reference("team/app:1");
+    let (second, _) = project.cold("store-b", &[&inline[..], &["--cache-from", &image]].concat());
+    assert!(outcomes(&second).iter().all(|outcome| outcome == "cached"), "{second}");
+    assert_eq!(first.stdout, second.stdout, "the same digest");
+}
+
+#[test]
+fn outputs_that_need_layers_get_them_from_the_cache() {
+    let Some(project) = Project::new() else { return };
+    let context = &project.world.context;
+    context.directory("out");
+    let scratch = "FROM busybox AS build\nRUN mkdir /out && echo main > /out/main\n\
+                   FROM scratch\nCOPY --from=build /out /out\n";
+    for (kind, text) in [("base", DOCKERFILE), ("scratch", scratch)] {
+        project.world.dockerfile("app", text);
+        let _ = project.export(&format!("store-{kind}"));
+        let outputs: [&[&str]; 6] = [
+            &["-o", "out/files"],
+            &["-o", "type=oci,dest=out/oci.tar"],
+            &["-o", "type=docker,dest=out/docker.tar"],
+            &["-o", "type=oci,dest=out/zstd.tar,compression=zstd,force-compression=true"],
+            &["-o", "type=oci,dest=out/squashed.tar", "--squash"],
+            &["--load"],
+        ];
+        for (number, output) in outputs.iter().enumerate() {
+            let build = context.rpub(["build", "--progress=rawjson", "--cache-from"]);
+            let build = build.arg(project.cache()).arg("--store");
+            let build = build.arg(context.path(format!("store-{kind}-{number}"))).args(*output);
+            let output = build.arg(context.path("app")).run();
+            output.expect_code(0);
+            assert!(outcomes(&output).iter().all(|outcome| outcome == "cached"), "{output}");
+        }
+        assert!(context.path("out/files/out/main").exists(), "{kind}");
+        fs_err::remove_dir_all(context.path("out/files")).unwrap();
+    }
+}
+
+#[test]
 fn other_caches_are_refused_with_a_hint() {
     let Some(project) = Project::new() else { return };
     let output = project.build("store-a", &["--cache-to", "type=gha"]);
