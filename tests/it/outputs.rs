@@ -349,6 +349,16 @@ fn several_outputs_of_one_build_differ_only_in_form() {
 }
 
 #[test]
+fn what_a_killed_build_left_in_the_destination_goes() {
+    let Some(project) = Project::new(Role::Unprivileged) else { return };
+    project.world.context.write("out/.rpub-output-killed/half", "x");
+    project.world.context.write("out/mine", "x");
+    project.build(&["-o", "out"]).success();
+    assert!(!project.path("out/.rpub-output-killed").exists());
+    assert!(project.path("out/mine").exists() && project.path("out/changed").exists());
+}
+
+#[test]
 fn an_image_can_be_pushed_by_digest_alone() {
     let Some(project) = Project::new(Role::Unprivileged) else { return };
     let name = project.world.registry.reference("team/app");
