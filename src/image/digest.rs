@@ -170,11 +170,16 @@ impl ChainId {
     /// Returns the chainID of `layers`, bottom first, or `None` when there are none.
     #[must_use]
     pub fn of(layers: &[DiffId]) -> Option<Self> {
-        let (first, rest) = layers.split_first()?;
-        let digest = rest.iter().fold(first.0.clone(), |chain, layer| {
-            Digest::of(format!("{chain} {layer}").as_bytes())
-        });
-        Some(Self(digest))
+        layers.iter().fold(None, |below, layer| Some(Self::on(below.as_ref(), layer)))
+    }
+
+    /// Returns the chainID of the stack `below`, `None` when it is empty, with `layer` on top.
+    #[must_use]
+    pub fn on(below: Option<&Self>, layer: &DiffId) -> Self {
+        Self(match below {
+            Some(below) => Digest::of(format!("{below} {layer}").as_bytes()),
+            None => layer.0.clone(),
+        })
     }
 }
 

@@ -81,11 +81,11 @@ impl Definition {
         digest_of(&json!(["any", self.version, self.work, self.platform, self.below]))
     }
 
-    /// Returns the key that the next step stands on.
-    pub(in crate::build) fn chain_key(&self, below: &Below) -> Digest {
+    /// Returns the key that the next step stands on; `own` is the definition key.
+    pub(in crate::build) fn chain_key(&self, own: &Digest, below: &Below) -> Digest {
         match self.below {
-            Below::Anything => digest_of(&json!(["chain", below, self.key()])),
-            Below::Scratch | Below::Image(_) | Below::Step(_) => self.key(),
+            Below::Anything => digest_of(&json!(["chain", below, own])),
+            Below::Scratch | Below::Image(_) | Below::Step(_) => own.clone(),
         }
     }
 }

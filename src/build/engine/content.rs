@@ -4,13 +4,14 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use crate::image::{ChainId, DiffId, Digest};
+use crate::image::Digest;
 use crate::layer::{
     Compression, CopyInput, CopyRequest, LayerTar, LayerWriter, Selection, SourceTree, View, select,
 };
 use crate::sandbox::UnpackRequest;
 
 use super::Build;
+use super::stack::chain_of;
 use crate::build::Error;
 use crate::build::context::Context;
 use crate::build::layer::Layer;
@@ -132,6 +133,5 @@ pub(super) fn mount_request(path: &str, keep_ownership: bool) -> CopyRequest {
 
 /// Returns the digest of a stack of layers; of nothing, that of no bytes.
 pub(super) fn chain_digest(layers: &[Layer]) -> Digest {
-    let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    ChainId::of(&diff_ids).map_or_else(|| Digest::of(b""), |chain| chain.0)
+    chain_of(layers).map_or_else(|| Digest::of(b""), |chain| chain.0)
 }

@@ -13,9 +13,9 @@ use crate::image::Digest;
 use crate::layer::{Compression, CopyInput, CopyRequest, View};
 use crate::sandbox::CopyFromRequest;
 
-use super::Build;
 use super::content::{chain_digest, select_in};
 use super::missing::explain;
+use super::{Build, Stack};
 use crate::build::Error;
 use crate::build::cache;
 use crate::build::layer::Layer;
@@ -29,9 +29,10 @@ impl Build<'_> {
         stage: &Stage,
         step: &Step,
         copy: &Copy,
-        layers: &[Layer],
+        layers: &Stack,
     ) -> Result<(Layer, StepOutcome), Error> {
-        let below = if copy.link { &[] } else { layers };
+        let nothing = Stack::default();
+        let below = if copy.link { &nothing } else { layers };
         let context = match copy.from {
             Origin::Context(position) => self.engine.contexts.get(position),
             Origin::Stage(_) | Origin::Image(_) => None,
@@ -57,7 +58,7 @@ impl Build<'_> {
         stage: &Stage,
         step: &Step,
         copy: &Copy,
-        below: &[Layer],
+        below: &Stack,
         position: usize,
     ) -> Result<(Layer, StepOutcome), Error> {
         let mut request = self.request(copy)?;
@@ -102,7 +103,7 @@ impl Build<'_> {
         &self,
         stage: &Stage,
         copy: &Copy,
-        below: &[Layer],
+        below: &Stack,
         source: &[Layer],
     ) -> Result<(Layer, StepOutcome), Error> {
         let definition = definition(copy);

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::event::StepOutcome;
 use crate::layer::{Entry, EntryKind, View};
 
-use super::Build;
+use super::{Build, Stack};
 use crate::build::Error;
 use crate::build::cache;
 use crate::build::layer::Layer;
@@ -19,7 +19,7 @@ impl Build<'_> {
         &self,
         stage: &Stage,
         directory: &Directory,
-        layers: &[Layer],
+        layers: &Stack,
     ) -> Result<(Layer, StepOutcome), Error> {
         let definition = json!({ "directory": directory.path, "user": directory.user });
         let preimage = Self::preimage(definition, layers, &stage.platform, Vec::new());

@@ -9,7 +9,7 @@ use crate::layer::ListedFile;
 use crate::store::Store;
 
 use super::keys::StepKeys;
-use super::{Build, chain_of};
+use super::{Build, Stack};
 
 /// Whether misses are explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,7 +45,7 @@ impl Build<'_> {
         &self,
         position: usize,
         number: usize,
-        layers: &[Layer],
+        layers: &Stack,
         lost: Option<&Layer>,
     ) {
         let Some(history) = &self.history else { return };
@@ -86,7 +86,7 @@ impl Build<'_> {
         history: &History,
         keys: &StepKeys,
         place: &Place,
-        layers: &[Layer],
+        layers: &Stack,
         lost: Option<&Layer>,
     ) -> Cause {
         let stage = &self.plan.stages[position];
@@ -102,7 +102,7 @@ impl Build<'_> {
             return cause;
         }
         let is_linked = cache::is_linked(&stage.steps[place.number].work);
-        if !is_linked && then.parent != chain_of(layers) {
+        if !is_linked && then.parent != layers.chain() {
             let below = match (&place.below, &place.base) {
                 (Some(below), _) => format!("`{below}`"),
                 (None, Some(base)) => format!("the base image `{}`", base.reference),

@@ -15,7 +15,8 @@ use crate::image::Digest;
 use crate::layer::{CopyRequest, Selection};
 
 use super::content::{mount_request, select_in};
-use super::{Build, chain_of};
+use super::stack::chain_of;
+use super::{Build, Stack};
 
 /// The keys of a plan's steps, as far as they are known.
 pub(super) struct Keys {
@@ -93,11 +94,11 @@ impl Build<'_> {
         &self,
         position: usize,
         number: usize,
-        layers: &[Layer],
+        layers: &Stack,
     ) -> Result<Option<Layer>, Error> {
         let Some(record) = self.step_record(position, number)? else { return Ok(None) };
         let step = &self.plan.stages[position].steps[number];
-        let fits = cache::is_linked(&step.work) || record.parent == chain_of(layers);
+        let fits = cache::is_linked(&step.work) || record.parent == layers.chain();
         Ok((fits && self.is_available(&record.layer)).then_some(record.layer))
     }
 
@@ -214,11 +215,13 @@ impl Build<'_> {
         found: &Found,
     ) -> Result<(), Error> {
         let below = found.layers.len() - found.steps;
+        let mut layers = Stack::from(found.layers[..below].to_vec());
         for (number, keys) in keys.iter().enumerate().take(found.steps) {
-            let layers = &found.layers[..below + number];
-            let layer = found.layers[below + number].clone();
+            let layer = &found.layers[below + number];
             let (definition, place) = (keys.definition.clone(), self.place(position, number));
-            StepRecord::new(definition, chain_of(layers), layer, place).write(self.engine.store)?;
+            let record = StepRecord::new(definition, layers.chain(), layer.clone(), place);
+            record.write(self.engine.store)?;
+            layers.push(layer.clone());
         }
         Ok(())
     }
@@ -229,7 +232,7 @@ impl Build<'_> {
         position: usize,
         number: usize,
         step: &Step,
-        layers: &[Layer],
+        layers: &Stack,
     ) -> Digest {
         if let Some(keys) = self.keys_before(position, number) {
             return keys.own.clone();
@@ -237,7 +240,7 @@ impl Build<'_> {
         let platform = &self.plan.stages[position].platform;
         let reads = cache::reads(&step.work);
         let origins: Vec<String> = reads.iter().map(|read| format!("{read:?}")).collect();
-        let value = json!([cache::work_of(&step.work), platform, chain_of(layers), origins]);
+        let value = json!([cache::work_of(&step.work), platform, layers.chain(), origins]);
         Digest::of(value.to_string().as_bytes())
     }
 
@@ -328,7 +331,8 @@ impl Build<'_> {
             let Some(input) = self.input(read, hashing)? else { return Ok(None) };
             definition.inputs.push(input);
         }
-        let (own, chain) = (definition.key(), definition.chain_key(below));
+        let own = definition.key();
+        let chain = definition.chain_key(&own, below);
         Ok(Some(StepKeys { definition, own, chain }))
     }
 

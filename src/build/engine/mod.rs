@@ -18,6 +18,7 @@ mod missing;
 mod run;
 mod shape;
 mod snapshots;
+mod stack;
 mod stages;
 mod steps;
 
@@ -31,7 +32,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use serde_json::Value;
 
 use crate::event::Sink;
-use crate::image::{ChainId, DiffId, Digest, Platform};
+use crate::image::{DiffId, Digest, Platform};
 use crate::layer::{Compression, LayerTar, LayerWriter, PathIndex, SealedLayer, StatCache};
 use crate::sandbox::{self, Worker, WorkerOptions};
 use crate::store::Store;
@@ -48,6 +49,7 @@ use super::slots::Slots;
 use explain::History;
 use growth::LayerFile;
 use keys::Keys;
+use stack::Stack;
 use stages::Schedule;
 use steps::Flights;
 
@@ -259,11 +261,11 @@ impl Build<'_> {
 
     fn preimage(
         definition: Value,
-        layers: &[Layer],
+        layers: &Stack,
         platform: &Platform,
         inputs: Vec<Digest>,
     ) -> Preimage {
-        Preimage::new(definition, chain_of(layers), platform.clone(), inputs)
+        Preimage::new(definition, layers.chain(), platform.clone(), inputs)
     }
 
     /// Returns whether the stage's layers are, just as they are made, in a final image.
@@ -350,12 +352,6 @@ impl Build<'_> {
         let name = Digest::of(root.as_os_str().as_encoded_bytes());
         self.engine.store.root().join("cache").join("stat").join(name.hex())
     }
-}
-
-/// Returns the chainID of `layers`.
-fn chain_of(layers: &[Layer]) -> Option<ChainId> {
-    let diff_ids: Vec<DiffId> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    ChainId::of(&diff_ids)
 }
 
 /// Returns the layer that was sealed just now.

@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Build, StageResult};
+use super::{Build, Stack, StageResult};
 use crate::build::Error;
 use crate::build::form::NewLayers;
 use crate::build::layer::Layer;
@@ -159,7 +159,7 @@ impl Build<'_> {
         let is_final = self.final_stages.contains(&position)
             && self.engine.form.new_layers == NewLayers::Separate;
         let found = self.find_elsewhere(position)?;
-        let (mut layers, done) = match found {
+        let (layers, done) = match found {
             Some(found) => {
                 if is_final {
                     found.made().iter().try_for_each(|layer| self.tell_sealed(layer))?;
@@ -168,6 +168,7 @@ impl Build<'_> {
             }
             None => (self.starting_layers(stage)?, 0),
         };
+        let mut layers = Stack::from(layers);
         for step in &stage.steps[..done] {
             self.tell_cached(step);
         }
@@ -185,7 +186,7 @@ impl Build<'_> {
         if self.engine.observer.wants_results() {
             self.tell_result(position, stage, &layers)?;
         }
-        Ok(layers)
+        Ok(layers.into_layers())
     }
 
     /// Tells the observer of a layer, in the form that the final image has it in.

@@ -11,7 +11,7 @@ use crate::build::plan::{Plan, Stage, StartingPoint, Step, Work};
 use crate::event::{Event, StepOutcome};
 use crate::image::{ChainId, Digest};
 
-use super::{Build, chain_of};
+use super::{Build, Stack};
 
 /// What this run has made or is making, by definition: equal steps, of two platforms or two stages,
 /// are done once.
@@ -34,7 +34,7 @@ impl Build<'_> {
         position: usize,
         number: usize,
         step: &Step,
-        layers: &[Layer],
+        layers: &Stack,
     ) -> Result<Layer, Error> {
         let started = Instant::now();
         let name = step.name.clone();
@@ -66,7 +66,7 @@ impl Build<'_> {
         position: usize,
         number: usize,
         step: &Step,
-        layers: &[Layer],
+        layers: &Stack,
     ) -> Result<(Layer, StepOutcome), Error> {
         if self.plan.stages.len() == 1 {
             return self.look_up_or_do(position, number, step, layers);
@@ -74,7 +74,7 @@ impl Build<'_> {
         let key = self.flight_key(position, number, step, layers);
         let flight = self.flights.join(key);
         let mut made = Mutex::lock(&flight).unwrap_or_else(PoisonError::into_inner);
-        let parent = chain_of(layers);
+        let parent = layers.chain();
         if let Some((below, layer)) = made.as_ref()
             && (*below == parent || crate::build::cache::is_linked(&step.work))
         {
@@ -90,7 +90,7 @@ impl Build<'_> {
         position: usize,
         number: usize,
         step: &Step,
-        layers: &[Layer],
+        layers: &Stack,
     ) -> Result<(Layer, StepOutcome), Error> {
         let stage = &self.plan.stages[position];
         if let Some(layer) = self.by_definition(position, number, layers)? {
@@ -115,7 +115,7 @@ impl Build<'_> {
         &self,
         position: usize,
         number: usize,
-        layers: &[Layer],
+        layers: &Stack,
         layer: &Layer,
     ) -> Result<(), Error> {
         let keys = match self.keys_after(position, number) {
@@ -128,7 +128,7 @@ impl Build<'_> {
             }
         };
         let place = self.place(position, number);
-        let (definition, parent) = (keys.definition.clone(), chain_of(layers));
+        let (definition, parent) = (keys.definition.clone(), layers.chain());
         StepRecord::new(definition, parent, layer.clone(), place).write(self.engine.store)
     }
 

@@ -11,8 +11,8 @@ use crate::event::StepOutcome;
 use crate::image::Digest;
 use crate::sandbox::{self, RunFiles, RunRequest, SealRequest, Worker};
 
-use super::Build;
 use super::missing::explain;
+use super::{Build, Stack};
 use crate::build::Error;
 use crate::build::cache;
 use crate::build::layer::Layer;
@@ -27,7 +27,7 @@ impl Build<'_> {
         stage: &Stage,
         step: &Step,
         run: &Run,
-        layers: &[Layer],
+        layers: &Stack,
     ) -> Result<(Layer, StepOutcome), Error> {
         self.run_or_reuse(stage, step, run, layers).map_err(|error| match error {
             Error::Sandbox(
@@ -44,7 +44,7 @@ impl Build<'_> {
         stage: &Stage,
         step: &Step,
         run: &Run,
-        layers: &[Layer],
+        layers: &Stack,
     ) -> Result<(Layer, StepOutcome), Error> {
         let definition = cache::work_of(&step.work);
         let key = Self::preimage(definition, layers, &stage.platform, self.contents(run)?);
@@ -89,7 +89,7 @@ impl Build<'_> {
     fn run_request(
         &self,
         run: &Run,
-        layers: &[Layer],
+        layers: &Stack,
         snapshots: Vec<PathBuf>,
         mounts: &Mounts,
     ) -> Result<RunRequest, Error> {
