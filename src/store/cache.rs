@@ -1,5 +1,6 @@
 //! Build cache records. What they say is the business of `build`.
 
+use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -14,14 +15,16 @@ use super::{Result, Store};
 
 /// How exactly the last use of a record is noted: a write an hour costs nothing.
 const USE_NOTED: Duration = Duration::from_secs(60 * 60);
+/// The most room that is made for a record before it is read: few are longer.
+const LARGEST_ROOM: u64 = 64 << 10;
 /// Bytes in a block of `st_blocks` (`stat(2)`).
 const BLOCK: u64 = 512;
 
 impl Store {
     /// Returns the record of `key`, or `None`. Counts as a use of it.
     pub fn cache_record(&self, key: &Digest) -> Result<Option<Vec<u8>>> {
-        let Some((file, bytes)) = self.open_record(key)? else { return Ok(None) };
-        let used = file.metadata()?.modified()?;
+        let Some((file, metadata, bytes)) = self.open_record(key)? else { return Ok(None) };
+        let used = metadata.modified()?;
         if used.elapsed().is_ok_and(|age| age > USE_NOTED) {
             // A store that cannot be written to only forgets what was used.
             let _ = file.file().set_modified(SystemTime::now());
@@ -31,18 +34,21 @@ impl Store {
 
     /// Returns the record of `key` without counting as a use of it.
     pub fn cache_record_unused(&self, key: &Digest) -> Result<Option<Vec<u8>>> {
-        Ok(self.open_record(key)?.map(|(_, bytes)| bytes))
+        Ok(self.open_record(key)?.map(|(_, _, bytes)| bytes))
     }
 
-    fn open_record(&self, key: &Digest) -> Result<Option<(fs::File, Vec<u8>)>> {
+    fn open_record(&self, key: &Digest) -> Result<Option<(fs::File, Metadata, Vec<u8>)>> {
         let mut file = match fs::File::open(self.record_path(key)) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut bytes = Vec::new();
+        let metadata = file.metadata()?;
+        // With room for all of it, it is read at once.
+        let room = metadata.len().min(LARGEST_ROOM);
+        let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
         file.read_to_end(&mut bytes)?;
-        Ok((!bytes.is_empty()).then_some((file, bytes)))
+        Ok((!bytes.is_empty()).then_some((file, metadata, bytes)))
     }
 
     /// Returns when the record of `key` was used last, to the hour, and the bytes that it takes on

@@ -175,9 +175,12 @@ impl Selection {
             }
             Ok(done)
         };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
         // A thread costs as much as some thirty small files, or a few hundred kilobytes.
-        let threads = if unknown.len() < 64 && bytes < 1 << 20 { 1 } else { threads };
+        let threads = if unknown.len() < 64 && bytes < 1 << 20 {
+            1
+        } else {
+            thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS)
+        };
         let done: Vec<(usize, Content)> = thread::scope(|scope| {
             let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mut done = work();

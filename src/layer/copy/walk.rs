@@ -80,9 +80,9 @@ pub(super) fn walk(
     });
     let changed = Condvar::new();
     work(tree, rules, &state, &changed, Some(WORTH_THREADS));
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let left = !state.lock().unwrap_or_else(PoisonError::into_inner).waiting.is_empty();
     if left {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
         thread::scope(|scope| {
             for _ in 1..threads {
                 scope.spawn(|| work(tree, rules, &state, &changed, None));
