@@ -242,11 +242,11 @@ pub enum Unpack {
 /// Where files come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The build context at this position of [`Plan::contexts`].
+    /// The build context at this position of [`Plan::contexts`](super::Plan::contexts).
     Context(usize),
-    /// The stage at this position of [`Plan::stages`].
+    /// The stage at this position of [`Plan::stages`](super::Plan::stages).
     Stage(usize),
-    /// The image at this position of [`Plan::bases`].
+    /// The image at this position of [`Plan::bases`](super::Plan::bases).
     Image(usize),
 }
 
