@@ -113,9 +113,11 @@ impl TestContext {
         let mut path = self.root.clone();
         for part in relative.as_ref().components() {
             path.push(part);
-            if !path.exists() {
-                fs_err::create_dir(&path).unwrap();
-                self.user.own(&path);
+            match fs_err::create_dir(&path) {
+                Ok(()) => self.user.own(&path),
+                // Also when another thread of the test was first.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{error}"),
             }
         }
         path
