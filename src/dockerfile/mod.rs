@@ -40,6 +40,7 @@ pub use expand::{
 };
 pub use frontend::Frontend;
 pub use git::{GitReference, GitTimes, GitTransport, InvalidGitReference};
+pub(crate) use lint::is_secret;
 pub use lint::{Checked, Checks, Rule, Warning};
 pub use mount::{Mount, MountField, MountKind, MountSpec, Sharing};
 pub use names::{InvalidStageName, StageName, find_base, find_stage};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::dockerfile::is_secret;
 use crate::image::Digest;
 use crate::layer::ListedFile;
 
@@ -221,26 +222,6 @@ fn variables(env: &Value) -> BTreeMap<&str, &str> {
 /// Returns a variable's value in quotes, or stars when its name says that it is a secret.
 fn value_of(name: &str, value: &str) -> String {
     if is_secret(name) { "`****`".to_owned() } else { quoted(value) }
-}
-
-/// Returns whether a variable's name looks like a secret's, by BuildKit's rule
-/// `SecretsUsedInArgOrEnv`.
-fn is_secret(name: &str) -> bool {
-    let has = |words: &[&str]| {
-        name.split('_').any(|word| words.iter().any(|other| word.eq_ignore_ascii_case(other)))
-    };
-    has(&[
-        "apikey",
-        "auth",
-        "credential",
-        "credentials",
-        "key",
-        "password",
-        "pword",
-        "passwd",
-        "secret",
-        "token",
-    ]) && !has(&["public", "file", "version"])
 }
 
 fn input_difference(
