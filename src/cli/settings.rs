@@ -28,7 +28,7 @@ fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
 
 /// Opens what every operation works with.
 pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, Error> {
-    let registries = global.insecure_registry.iter().map(|host| host.parse());
+    let registries = global.network.insecure_registry.iter().map(|host| host.parse());
     let insecure_registries = registries.collect::<Result<_, crate::image::Error>>();
     let settings = SessionSettings {
         store: store_root(global)?,
@@ -40,7 +40,7 @@ pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, E
         insecure_registries: insecure_registries.map_err(|error| {
             Error::new(Kind::Settings, "invalid `--insecure-registry`").because(error)
         })?,
-        ca_files: global.ca_file.clone(),
+        ca_files: global.network.ca_file.clone(),
         git: git(),
     };
     Session::open(settings, sink)
@@ -101,7 +101,7 @@ fn docker_config() -> Option<PathBuf> {
 
 /// Returns the first `registries.conf` there is: the one named, the user's, the machine's.
 fn registries_conf(global: &Global) -> Result<Option<(PathBuf, String)>, Error> {
-    let named = global.registries_conf.clone();
+    let named = global.network.registries_conf.clone();
     let is_named = named.is_some();
     let user = xdg("XDG_CONFIG_HOME", ".config").map(|c| c.join("containers/registries.conf"));
     let machine = PathBuf::from("/etc/containers/registries.conf");

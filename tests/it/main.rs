@@ -24,7 +24,7 @@ mod overlap;
 mod planning;
 mod prune;
 mod push_pull;
-mod registry_auth;
+mod registry;
 mod remote;
 mod reproducible;
 mod sandbox;

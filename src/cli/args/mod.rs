@@ -1,6 +1,8 @@
 //! The command line: names and flags as docker has them where docker has them.
 
+mod auth;
 mod build;
+mod network;
 mod steps;
 
 use std::path::PathBuf;
@@ -9,7 +11,11 @@ use clap::{Args, Parser, Subcommand};
 
 use super::render::ProgressMode;
 
+pub(crate) use auth::{
+    AuthCommand, AuthExplainArgs, AuthTokenArgs, LoginArgs, LogoutArgs, WhoamiArgs,
+};
 pub(crate) use build::{BuildArgs, OutputArgs, PullWhen};
+pub(crate) use network::NetworkArgs;
 pub(crate) use steps::StepArgs;
 
 /// Builds container images rootlessly, publishes only what the registry lacks, and serves images.
@@ -60,28 +66,8 @@ pub(crate) struct Global {
     /// Show no progress, print only the result
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Allow plain HTTP and unverified TLS for this registry (repeatable)
-    #[arg(
-        long,
-        global = true,
-        value_name = "HOST",
-        env = "RPUB_INSECURE_REGISTRIES",
-        hide_env_values = true,
-        value_delimiter = ','
-    )]
-    pub(crate) insecure_registry: Vec<String>,
-    /// Also trust the certificate authorities in this PEM file (repeatable)
-    #[arg(long, global = true, value_name = "FILE", env = "RPUB_CA_FILE", hide_env_values = true)]
-    pub(crate) ca_file: Vec<PathBuf>,
-    /// Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "CONTAINERS_REGISTRIES_CONF",
-        hide_env_values = true
-    )]
-    pub(crate) registries_conf: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
 }
 
 /// What to do.
@@ -342,80 +328,6 @@ pub(crate) struct ImportArgs {
     /// Platform that the files are for [default: this machine's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,
-}
-
-/// Flags of `login`.
-#[derive(Debug, Args)]
-pub(crate) struct LoginArgs {
-    /// Registry
-    #[arg(value_name = "REGISTRY", default_value = "docker.io")]
-    pub(crate) registry: String,
-    /// User name
-    #[arg(short, long)]
-    pub(crate) username: Option<String>,
-    /// Password or token, which others can see: prefer --password-stdin
-    #[arg(short, long, conflicts_with = "password_stdin")]
-    pub(crate) password: Option<String>,
-    /// Read the password from standard input
-    #[arg(long)]
-    pub(crate) password_stdin: bool,
-    /// Do not ask the registry whether the credentials are right
-    #[arg(long)]
-    pub(crate) no_verify: bool,
-}
-
-/// Flags of `logout`.
-#[derive(Debug, Args)]
-pub(crate) struct LogoutArgs {
-    /// Registry
-    #[arg(value_name = "REGISTRY", default_value = "docker.io", conflicts_with = "all")]
-    pub(crate) registry: String,
-    /// Log out of every registry
-    #[arg(short, long)]
-    pub(crate) all: bool,
-}
-
-/// Flags of `whoami`.
-#[derive(Debug, Args)]
-pub(crate) struct WhoamiArgs {
-    /// Registry
-    #[arg(value_name = "REGISTRY", default_value = "docker.io")]
-    pub(crate) registry: String,
-    #[command(flatten)]
-    pub(crate) format: FormatArgs,
-}
-
-/// The `auth` family.
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuthCommand {
-    /// Show where credentials for an image are looked for, and which are used
-    Explain(AuthExplainArgs),
-    /// Print a token for an image's repository
-    Token(AuthTokenArgs),
-}
-
-/// Flags of `auth explain`.
-#[derive(Debug, Args)]
-pub(crate) struct AuthExplainArgs {
-    /// Image
-    #[arg(value_name = "NAME[:TAG]")]
-    pub(crate) image: String,
-    #[command(flatten)]
-    pub(crate) format: FormatArgs,
-}
-
-/// Flags of `auth token`.
-#[derive(Debug, Args)]
-pub(crate) struct AuthTokenArgs {
-    /// Image
-    #[arg(value_name = "NAME[:TAG]")]
-    pub(crate) image: String,
-    /// Ask for a token that may push, too
-    #[arg(long)]
-    pub(crate) push: bool,
-    /// Print the whole header, as in curl -H "$(rpub auth token -H NAME)" URL
-    #[arg(short = 'H', long)]
-    pub(crate) header: bool,
 }
 
 /// Flags of `serve`.

@@ -1,0 +1,3 @@
+//! What the program does with registries: logins, transfers, objects, faults.
+
+mod auth;
