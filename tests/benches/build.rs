@@ -97,6 +97,7 @@ fn cached(bench: &Bench) -> Row {
     let theirs = |directory: &Path| bench.buildah(&storage, &["bud"], directory);
     let slope = |many: Measure, few: Measure, steps: u32| Measure {
         wall: many.wall.saturating_sub(few.wall) / steps,
+        cpu: many.cpu.saturating_sub(few.cpu) / steps,
         peak_kib: many.peak_kib,
     };
     let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -141,7 +142,7 @@ fn stages(bench: &Bench) -> Row {
     for _ in 0..ROUNDS {
         ours.push(build(&all));
         let alone = build(&one);
-        one_by_one.push(Measure { wall: alone.wall * STAGES, ..alone });
+        one_by_one.push(Measure { wall: alone.wall * STAGES, cpu: alone.cpu * STAGES, ..alone });
     }
     Row {
         name: "twenty independent stages",

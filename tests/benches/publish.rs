@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 mod measure;
+mod registry;
 
 use measure::{Bench, Measure, ROUNDS, Row, median, path, sum};
 use std::path::Path;
@@ -23,6 +24,11 @@ fn main() {
             ("copy", copy),
             ("cached", cached),
             ("memory", memory),
+            ("layers", registry::layers),
+            ("pull-layer", registry::pull_layer),
+            ("pull-again", registry::pull_again),
+            ("push-again", registry::push_again),
+            ("mount", registry::mount),
         ],
     );
 }
@@ -59,6 +65,7 @@ fn step(bench: &Bench) -> Row {
     let theirs = |directory: &Path| bench.buildah(&storage, &["bud", "--no-cache"], directory);
     let slope = |many: Measure, one: Measure| Measure {
         wall: many.wall.saturating_sub(one.wall) / STEPS,
+        cpu: many.cpu.saturating_sub(one.cpu) / STEPS,
         peak_kib: many.peak_kib,
     };
     let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -112,7 +119,7 @@ fn pull(bench: &Bench) -> Row {
 fn copy(bench: &Bench) -> Row {
     let base = bench.world.hub.reference("library/busybox:latest");
     let directory = bench.world.dockerfile("copy", &format!("FROM {base}\nCOPY data /data\n"));
-    bench.world.context.write("copy/data", mixed(500 << 20));
+    bench.world.context.write("copy/data", mixed(500 << 20, 0));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..3 {
         let name = bench.world.registry.reference(&format!("ours/copy-{round}:1"));
@@ -155,16 +162,16 @@ fn cached(bench: &Bench) -> Row {
 fn memory(bench: &Bench) -> Row {
     let base = bench.world.hub.reference("library/busybox:latest");
     let directory = bench.world.dockerfile("memory", &format!("FROM {base}\nCOPY data /data\n"));
-    bench.world.context.write("memory/data", mixed(1 << 30));
+    bench.world.context.write("memory/data", mixed(1 << 30, 0));
     let name = bench.world.registry.reference("ours/memory:1");
     let store = bench.fresh("store");
     let ours = bench.rpub(&["build-push", "-q", "-t", &name, path(&directory)], Some(&store));
     Row { name: "build-push of a 1 GiB layer", goal: "< 100 MiB", peer: "-", ours, theirs: None }
 }
 
-/// Returns bytes of which about three in ten compress away.
-fn mixed(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+/// Returns bytes of which about three in ten compress away; other ones for another `seed`.
+fn mixed(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ (seed << 1);
     let mut bytes = Vec::with_capacity(length + 4096);
     while bytes.len() < length {
         for _ in 0..2867 / 8 {

@@ -2,7 +2,7 @@
 
 #[path = "../../it/context/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "benches use a part of the tests' context")]
-mod context;
+pub(crate) mod context;
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -20,6 +20,8 @@ pub(crate) const ROUNDS: usize = 5;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Measure {
     pub(crate) wall: Duration,
+    /// Time on processors, of the program and what it waited for.
+    pub(crate) cpu: Duration,
     pub(crate) peak_kib: u64,
 }
 
@@ -50,8 +52,15 @@ pub(crate) fn run(tools: &[&str], benches: &[(&str, Work)]) {
     world.context.write("home/docker/config.json", "{}");
     let bench = Bench { world, count: Cell::new(0) };
     println!(
-        "{:<44} {:>10} {:>9} {:>10} {:>9} {:>7}  goal",
-        "work (median wall, peak of largest process)", "rpub", "MiB", "peer", "MiB", "ratio"
+        "{:<44} {:>10} {:>8} {:>7} {:>10} {:>8} {:>7} {:>6}  goal",
+        "work (median wall, processors, peak)",
+        "rpub",
+        "cpu s",
+        "MiB",
+        "peer",
+        "cpu s",
+        "MiB",
+        "ratio"
     );
     for (name, measure) in benches {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
@@ -101,7 +110,7 @@ impl Bench {
     /// Returns a command under GNU time, whose report goes to a file.
     fn timed(&self, program: impl AsRef<OsStr>) -> TestCommand {
         let report = self.world.context.directory("report").join("time");
-        let command = self.world.context.command("time").args(["-f", "%M", "-o"]);
+        let command = self.world.context.command("time").args(["-f", "%M %U %S", "-o"]);
         command.arg(report).arg(program)
     }
 
@@ -109,8 +118,15 @@ impl Bench {
         let output: Output = command.run();
         output.expect_code(0);
         let report = fs_err::read_to_string(self.world.context.path("report/time")).unwrap();
-        let peak_kib = report.lines().last().and_then(|line| line.parse().ok()).unwrap_or(0);
-        Measure { wall: output.elapsed, peak_kib }
+        let numbers: Vec<f64> =
+            report.lines().last().unwrap().split(' ').map(|word| word.parse().unwrap()).collect();
+        let [peak_kib, user, system] = numbers[..] else { panic!("not a report: {report}") };
+        Measure {
+            wall: output.elapsed,
+            cpu: Duration::from_secs_f64(user + system),
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "KiB")]
+            peak_kib: peak_kib as u64,
+        }
     }
 }
 
@@ -119,35 +135,32 @@ pub(crate) fn path(path: &Path) -> &str {
 }
 
 pub(crate) fn sum(a: Measure, b: Measure) -> Measure {
-    Measure { wall: a.wall + b.wall, peak_kib: a.peak_kib.max(b.peak_kib) }
+    Measure { wall: a.wall + b.wall, cpu: a.cpu + b.cpu, peak_kib: a.peak_kib.max(b.peak_kib) }
 }
 
 pub(crate) fn median(mut measures: Vec<Measure>) -> Measure {
     measures.sort_by_key(|measure| measure.wall);
     let peak_kib = measures.iter().map(|measure| measure.peak_kib).max().unwrap_or(0);
-    Measure { wall: measures[measures.len() / 2].wall, peak_kib }
+    Measure { peak_kib, ..measures[measures.len() / 2] }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a table for people")]
 fn print(row: &Row) {
-    let time = |measure: &Measure| format!("{:.1} ms", measure.wall.as_secs_f64() * 1e3);
-    let memory = |measure: &Measure| format!("{:.1}", measure.peak_kib as f64 / 1024.0);
-    let (peer, peer_memory, ratio) = row.theirs.as_ref().map_or_else(
-        || ("-".to_owned(), "-".to_owned(), "-".to_owned()),
-        |theirs| {
-            let ratio = row.ours.wall.as_secs_f64() / theirs.wall.as_secs_f64();
-            (time(theirs), memory(theirs), format!("{ratio:.2}"))
-        },
+    let shown = |measure: &Measure| {
+        let wall = format!("{:.1} ms", measure.wall.as_secs_f64() * 1e3);
+        let cpu = format!("{:.2}", measure.cpu.as_secs_f64());
+        [wall, cpu, format!("{:.1}", measure.peak_kib as f64 / 1024.0)]
+    };
+    let none = || ["-".to_owned(), "-".to_owned(), "-".to_owned()];
+    let ratio = row.theirs.map_or_else(
+        || "-".to_owned(),
+        |theirs| format!("{:.2}", row.ours.wall.as_secs_f64() / theirs.wall.as_secs_f64()),
     );
+    let [wall, cpu, peak] = shown(&row.ours);
+    let [peer_wall, peer_cpu, peer_peak] = row.theirs.as_ref().map_or_else(none, shown);
     println!(
-        "{:<44} {:>10} {:>9} {:>10} {:>9} {:>7}  {} ({})",
-        row.name,
-        time(&row.ours),
-        memory(&row.ours),
-        peer,
-        peer_memory,
-        ratio,
-        row.goal,
-        row.peer
+        "{:<44} {wall:>10} {cpu:>8} {peak:>7} {peer_wall:>10} {peer_cpu:>8} {peer_peak:>7} \
+         {ratio:>6}  {} ({})",
+        row.name, row.goal, row.peer
     );
 }
