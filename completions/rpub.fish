@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rpub_global_optspecs
-    string join \n store= cache-size= progress= q/quiet insecure-registry= ca-file= registries-conf= h/help V/version
+    string join \n store= cache-size= progress= q/quiet insecure-registry= ca-file= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= h/help V/version
 end
 
 function __fish_rpub_needs_command
@@ -34,6 +34,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_needs_command" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_needs_command" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_needs_command" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_needs_command" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_needs_command" -s V -l version -d 'Print version'
@@ -109,6 +113,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -168,6 +176,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -188,6 +200,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l platform -d 'Pull for this platform [default: this machine\'s]' -r
@@ -201,6 +217,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s f -l filter -d 'Show only images with dangling=BOOL or reference=PATTERN (repeatable)' -r
@@ -215,6 +235,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l no-trunc -d 'Do not shorten ids'
@@ -230,6 +254,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -f -a "build" -d 'Build an image from a Dockerfile'
@@ -293,6 +321,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -315,6 +347,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-trunc -d 'Do not shorten ids'
@@ -332,6 +368,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l no-trunc -d 'Do not shorten ids'
@@ -348,6 +388,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -360,6 +404,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -372,6 +420,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -384,6 +436,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
@@ -397,6 +453,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
@@ -411,6 +471,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -424,6 +488,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l no-trunc -d 'Do not shorten ids and instructions'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -s h -l help -d 'Print help'
@@ -440,6 +508,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from help" -f -a "build" -d 'Build an image from a Dockerfile'
@@ -462,6 +534,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand tag" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -474,6 +550,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s h -l help -d 'Print help'
@@ -488,6 +568,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -501,6 +585,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l no-trunc -d 'Do not shorten ids and instructions'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -s h -l help -d 'Print help'
@@ -517,6 +605,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -530,6 +622,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand df" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
@@ -544,6 +640,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s f -l force -d 'Do not ask'
@@ -559,6 +659,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -f -a "df" -d 'Show what the store takes on disk'
@@ -575,6 +679,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
@@ -589,6 +697,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
@@ -607,6 +719,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
@@ -623,6 +739,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
@@ -642,6 +762,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l password-stdin -d 'Read the password from standard input'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l no-verify -d 'Do not ask the registry whether the credentials are right'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s q -l quiet -d 'Show no progress, print only the result'
@@ -656,6 +780,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s a -l all -d 'Log out of every registry'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s h -l help -d 'Print help'
@@ -670,6 +798,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -682,6 +814,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -f -a "explain" -d 'Show where credentials for an image are looked for, and which are used'
@@ -698,6 +834,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -710,6 +850,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l push -d 'Ask for a token that may push, too'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s H -l header -d 'Print the whole header, as in curl -H "$(rpub auth token -H NAME)" URL'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s q -l quiet -d 'Show no progress, print only the result'
@@ -729,6 +873,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l read-only -d 'Refuse every change'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s h -l help -d 'Print help'
@@ -742,6 +890,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -755,6 +907,10 @@ rawjson\t'One JSON object a line, for programs'"
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'

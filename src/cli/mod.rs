@@ -7,6 +7,7 @@ mod args;
 mod auth;
 mod build;
 mod call;
+mod duration;
 mod filter;
 mod images;
 mod import;

@@ -1,7 +1,7 @@
 //! `prune` and `df`.
 
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::json;
 
@@ -9,10 +9,10 @@ use crate::operations::{
     self, Amount, Error, Kind, PruneMode, PruneRequest, PruneScope, Pruned, Usage,
 };
 
-use super::Context;
 use super::args::{DfArgs, PruneArgs};
 use super::output::{Format, print, print_bytes, print_template};
 use super::render::{Table, age, bytes};
+use super::{Context, duration};
 
 /// Shows what the store takes on disk.
 pub(super) async fn df(context: &Context, args: DfArgs) -> Result<(), Error> {
@@ -98,7 +98,9 @@ fn request(args: &PruneArgs) -> Result<PruneRequest, Error> {
             let error = Error::new(Kind::Settings, format!("invalid `--filter {filter}`"));
             return Err(error.hint("use `until=24h`"));
         };
-        unused_for = Some(duration(text)?);
+        unused_for = Some(duration::parse(text).map_err(|hint| {
+            Error::new(Kind::Settings, format!("invalid duration `{text}`")).hint(hint)
+        })?);
     }
     Ok(PruneRequest {
         scope: if args.all { PruneScope::All } else { PruneScope::Unneeded },
@@ -165,33 +167,6 @@ pub(super) fn size(text: &str) -> Result<u64, Error> {
     Ok(bytes)
 }
 
-/// Parses a duration such as `24h`, `1h30m` or `7d`.
-fn duration(text: &str) -> Result<Duration, Error> {
-    let invalid = || {
-        Error::new(Kind::Settings, format!("invalid duration `{text}`"))
-            .hint("write numbers with s, m, h or d, such as `24h`")
-    };
-    let mut seconds: u64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
-        let (number, unit) = rest.split_at(end);
-        let number: u64 = number.parse().map_err(|_| invalid())?;
-        let mut characters = unit.chars();
-        let factor = match characters.next() {
-            Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3600,
-            Some('d') => 86400,
-            _ => return Err(invalid()),
-        };
-        let part = number.checked_mul(factor).ok_or_else(invalid)?;
-        seconds = seconds.checked_add(part).ok_or_else(invalid)?;
-        rest = characters.as_str();
-    }
-    if text.is_empty() { Err(invalid()) } else { Ok(Duration::from_secs(seconds)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,15 +187,6 @@ mod tests {
             ["", "GB", "1x", "1.2.3", "-1", "99999999999999999999", "18446744073709551615GB"]
         {
             assert!(size(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_are_go_s_and_have_days() {
-        assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
-        assert_eq!(duration("7d").unwrap(), Duration::from_secs(7 * 86400));
-        for text in ["", "24", "h", "1w", "99999999999999999d"] {
-            assert!(duration(text).is_err(), "{text}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::event::Sink;
 use crate::image::Platform;
-use crate::operations::{Error, GitSettings, Kind, Secret, Session, SessionSettings};
+use crate::operations::{Error, GitSettings, Kind, RetryPolicy, Secret, Session, SessionSettings};
 
 use super::args::Global;
 
@@ -41,9 +41,23 @@ pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, E
             Error::new(Kind::Settings, "invalid `--insecure-registry`").because(error)
         })?,
         ca_files: global.network.ca_file.clone(),
+        retry: retry(global),
         git: git(),
     };
     Session::open(settings, sink)
+}
+
+/// Returns when to try again.
+fn retry(global: &Global) -> RetryPolicy {
+    let (given, default) = (&global.network, RetryPolicy::default());
+    let first_delay = given.retry_delay.unwrap_or(default.first_delay);
+    RetryPolicy {
+        attempts: given.retry_times.map_or(default.attempts, |times| times.saturating_add(1)),
+        first_delay,
+        longest_delay: default.longest_delay.max(first_delay),
+        max_wait: given.max_wait.unwrap_or(default.max_wait),
+        idle_timeout: given.idle_timeout.unwrap_or(default.idle_timeout),
+    }
 }
 
 /// Returns what `git` may know of the environment: where programs are, the proxies, which

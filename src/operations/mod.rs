@@ -49,6 +49,7 @@ pub use session::{Session, SessionSettings};
 pub use crate::build::{Allowed, Explain, Network, Shells};
 pub use crate::credentials::{Attempt, Outcome, Place, Saved, Secret};
 pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
+pub use crate::registry::RetryPolicy;
 pub use crate::remote::GitSettings;
 pub use crate::sandbox::{Limit, LimitedResource};
 pub use crate::store::{Amount, Usage};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::credentials::{Credentials, Locations, Secret};
 use crate::event::{Event, Finding, Sink};
 use crate::image::{Digest, RegistryName, Repository, RepositoryName};
-use crate::registry::{Client, ClientOptions, Hosts};
+use crate::registry::{Client, ClientOptions, Hosts, RetryPolicy};
 use crate::remote::GitSettings;
 use crate::store::{SharedLock, Store};
 
@@ -66,6 +66,8 @@ pub struct SessionSettings {
     pub insecure_registries: Vec<RegistryName>,
     /// PEM files with authorities to trust besides the system's.
     pub ca_files: Vec<PathBuf>,
+    /// When to try again, and how long to wait for a registry.
+    pub retry: RetryPolicy,
     /// How `git` is run; it trusts the authorities of `ca_files` as well.
     pub git: GitSettings,
 }
@@ -97,6 +99,7 @@ impl Session {
         let client = Client::new(ClientOptions {
             hosts: hosts.clone(),
             ca_files: settings.ca_files,
+            retry: settings.retry,
             ..ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink))
         });
         let store = Store::open(&settings.store)?;

@@ -17,8 +17,6 @@ use super::{Error, Result, StatusError, retry};
 const MAX_ERROR_BYTES: u64 = 64 << 10;
 /// Most of an error message that is kept: error pages are long and say little.
 const MAX_MESSAGE_CHARS: usize = 300;
-/// How long a registry may take to begin its answer, and to go on with it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 /// The headers in which registries name a request.
 const REQUEST_ID_HEADERS: [&str; 5] = [
     "x-request-id",
@@ -35,15 +33,22 @@ pub(super) struct Answer {
     pub(super) method: Method,
     /// The URL that answered, after redirects.
     pub(super) url: Url,
+    /// How long the body may pause.
+    pub(super) patience: Duration,
 }
 
 impl Answer {
-    /// Sends a request without a long body and waits for the answer's head.
-    pub(super) async fn wait(request: RequestBuilder, method: Method, url: Url) -> Result<Self> {
-        match tokio::time::timeout(PATIENCE, request.send()).await {
-            Ok(Ok(response)) => Ok(Self { response, method, url }),
+    /// Sends a request without a long body and waits for the answer's head, `patience` long.
+    pub(super) async fn wait(
+        request: RequestBuilder,
+        method: Method,
+        url: Url,
+        patience: Duration,
+    ) -> Result<Self> {
+        match tokio::time::timeout(patience, request.send()).await {
+            Ok(Ok(response)) => Ok(Self { response, method, url, patience }),
             Ok(Err(error)) => Err(transport(&method, &url, error)),
-            Err(_) => Err(Error::Stalled { method, url: redacted(&url), after: PATIENCE }),
+            Err(_) => Err(Error::Stalled { method, url: redacted(&url), after: patience }),
         }
     }
 
@@ -77,13 +82,13 @@ impl Answer {
 
     /// Returns the next bytes of the body.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        match tokio::time::timeout(PATIENCE, self.response.chunk()).await {
+        match tokio::time::timeout(self.patience, self.response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(transport(&self.method, &self.url, error)),
             Err(_) => Err(Error::Stalled {
                 method: self.method.clone(),
                 url: redacted(&self.url),
-                after: PATIENCE,
+                after: self.patience,
             }),
         }
     }

@@ -190,7 +190,8 @@ async fn fetch_by_get(
     if let Some(header) = login.and_then(|(username, password)| basic(username, password)) {
         request = request.header(http::header::AUTHORIZATION, header);
     }
-    let answer = Answer::wait(request, Method::GET, url).await?;
+    let patience = need.shared.options.retry.idle_timeout;
+    let answer = Answer::wait(request, Method::GET, url, patience).await?;
     read_token(answer).await
 }
 
@@ -206,7 +207,9 @@ async fn exchange(need: &Need<'_>, bearer: &Bearer, realm: &Url, token: &Secret)
         form.push(("scope", &scope));
     }
     let client = need.shared.client_for(realm, need.host, need.access).await?;
-    Answer::wait(client.post(realm.clone()).form(&form), Method::POST, realm.clone()).await
+    let request = client.post(realm.clone()).form(&form);
+    let patience = need.shared.options.retry.idle_timeout;
+    Answer::wait(request, Method::POST, realm.clone(), patience).await
 }
 
 async fn read_token(answer: Answer) -> Result<Token> {

@@ -109,6 +109,7 @@ impl Client {
     async fn try_download(&self, request: &DownloadRequest) -> Result<Answer> {
         let authorization = authorization(request)?;
         let mut url = request.url.clone();
+        let patience = self.shared().options.retry.idle_timeout;
         for _ in 0..=MAX_REDIRECTS {
             let security =
                 if url.scheme() == "http" { Security::Plain } else { Security::Verified };
@@ -118,7 +119,7 @@ impl Client {
             if let Some(value) = authorization.as_ref().filter(|_| is_home) {
                 builder = builder.header(AUTHORIZATION, value);
             }
-            let answer = Answer::wait(builder, Method::GET, url.clone()).await?;
+            let answer = Answer::wait(builder, Method::GET, url.clone(), patience).await?;
             if !matches!(answer.status().as_u16(), 301..=303 | 307 | 308) {
                 return Ok(answer);
             }

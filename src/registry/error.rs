@@ -52,7 +52,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The registry did nothing for too long.
-    #[error("{method} {url}: nothing happened for {} seconds", after.as_secs())]
+    #[error("{method} {url}: nothing happened for {after:?}")]
     Stalled {
         /// The method.
         method: Method,

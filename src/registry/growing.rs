@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::{RequestBuilder, Url};
 use tokio::sync::watch;
 
-use super::answer::{Answer, PATIENCE, transport};
+use super::answer::{Answer, transport};
 use super::location::{self, redacted};
 use super::progress::Progress;
 use super::push::{CHUNK_BYTES, COMMIT_SPANS};
@@ -92,13 +92,14 @@ impl Tail {
         request: RequestBuilder,
         method: Method,
         url: Url,
+        patience: Duration,
     ) -> Result<Answer> {
         let mut sending = std::pin::pin!(request.body(self.body()).send());
         let (mut before, mut idle) = (0, 0);
         loop {
-            if let Ok(outcome) = tokio::time::timeout(PATIENCE, &mut sending).await {
+            if let Ok(outcome) = tokio::time::timeout(patience, &mut sending).await {
                 return match outcome {
-                    Ok(response) => Ok(Answer { response, method, url }),
+                    Ok(response) => Ok(Answer { response, method, url, patience }),
                     Err(error) => Err(transport(&method, &url, error)),
                 };
             }
@@ -112,7 +113,7 @@ impl Tail {
             idle = if sent == before && limit != u32::MAX { idle + 1 } else { 0 };
             before = sent;
             if idle >= limit {
-                let after = PATIENCE * limit;
+                let after = patience * limit;
                 return Err(Error::Stalled { method, url: redacted(&url), after });
             }
         }

@@ -141,16 +141,18 @@ impl Host {
     async fn probe(&self, shared: &Shared, access: Access) -> Result<Answer> {
         let url = access.base.join("v2/").expect("a constant path joins");
         let client = shared.connections.client(access.security, route(&url)).await?;
-        let sent = tokio::time::timeout(PROBE_TIMEOUT, client.get(url.clone()).send()).await;
+        let patience = PROBE_TIMEOUT.min(shared.options.retry.idle_timeout);
+        let sent = tokio::time::timeout(patience, client.get(url.clone()).send()).await;
         let Ok(sent) = sent else {
             let (method, url) = (Method::GET, redacted(&url));
-            return Err(Error::Stalled { method, url, after: PROBE_TIMEOUT });
+            return Err(Error::Stalled { method, url, after: patience });
         };
         let response = sent.map_err(|error| transport(&Method::GET, &url, error))?;
         if let Some(challenge) = challenge::choose(response.headers()) {
             self.auth.remember(challenge);
         }
-        Ok(Answer { response, method: Method::GET, url })
+        let patience = shared.options.retry.idle_timeout;
+        Ok(Answer { response, method: Method::GET, url, patience })
     }
 
     /// Asks for the API's version only to learn the challenge: some registries refuse a request

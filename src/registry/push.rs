@@ -3,6 +3,7 @@
 use std::io::{self, Read as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -11,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::{RequestBuilder, Url};
 use tokio::sync::mpsc;
 
-use super::answer::{Answer, PATIENCE, transport};
+use super::answer::{Answer, transport};
 use super::location::{self, redacted};
 use super::progress::Progress;
 use super::session::{Body, Request, Session};
@@ -23,7 +24,7 @@ use crate::image::{Descriptor, Digest, RepositoryName};
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 /// Pieces read ahead of the network; with [`CHUNK_BYTES`] this bounds an upload's memory.
 const CHUNKS_AHEAD: usize = 4;
-/// How many spans of [`PATIENCE`] a registry has to store a blob that it has all of.
+/// How many times the idle timeout a registry has to store a blob that it has all of.
 pub(super) const COMMIT_SPANS: u32 = 7;
 /// How many repositories are tried for a mount: each costs a round trip.
 const MAX_MOUNTS: usize = 3;
@@ -44,12 +45,13 @@ impl Upload {
         request: RequestBuilder,
         method: Method,
         url: Url,
+        patience: Duration,
     ) -> Result<Answer> {
         let request = request.header(CONTENT_LENGTH, self.source.size()).body(self.body());
         let mut sending = std::pin::pin!(request.send());
         let (mut before, mut idle) = (0, 0);
         loop {
-            let Ok(outcome) = tokio::time::timeout(PATIENCE, &mut sending).await else {
+            let Ok(outcome) = tokio::time::timeout(patience, &mut sending).await else {
                 let sent = self.sent.load(Ordering::Relaxed);
                 idle = if sent == before { idle + 1 } else { 0 };
                 before = sent;
@@ -58,13 +60,13 @@ impl Upload {
                     return Err(Error::Stalled {
                         method,
                         url: redacted(&url),
-                        after: PATIENCE * limit,
+                        after: patience * limit,
                     });
                 }
                 continue;
             };
             return match outcome {
-                Ok(response) => Ok(Answer { response, method, url }),
+                Ok(response) => Ok(Answer { response, method, url, patience }),
                 Err(error) => match self.take_failure() {
                     Some(source) => Err(Error::Source { digest: self.digest.clone(), source }),
                     None => Err(transport(&method, &url, error)),

@@ -17,18 +17,25 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// The wait before the second try; it doubles with each further one.
     pub first_delay: Duration,
-    /// The longest wait, and the longest `Retry-After` that is honoured rather than reported.
+    /// The longest wait that rpub chooses itself.
     pub longest_delay: Duration,
+    /// The longest `Retry-After` that is honoured rather than reported.
+    pub max_wait: Duration,
+    /// How long a registry may take to begin its answer, and to go on with it.
+    pub idle_timeout: Duration,
 }
 
 impl Default for RetryPolicy {
-    /// Five tries within about eight seconds of waiting; a registry that asks for more than
-    /// half a minute is left alone, because a quota does not come back sooner.
+    /// Five tries within about eight seconds of waiting. Registries that ask for a pause ask for a
+    /// minute at most; one that asks for more has a quota, which is no use to wait for. A minute
+    /// and a half is more than any registry needs to begin its answer.
     fn default() -> Self {
         Self {
             attempts: 5,
             first_delay: Duration::from_millis(500),
             longest_delay: Duration::from_secs(30),
+            max_wait: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(90),
         }
     }
 }
@@ -87,7 +94,7 @@ impl Budget {
         }
         let delay = self.policy.delay(self.attempt + 1, random);
         match status_of(error).and_then(|status| status.retry_after) {
-            Some(asked) if asked > self.policy.longest_delay => None,
+            Some(asked) if asked > self.policy.max_wait => None,
             Some(asked) => Some(asked.max(delay)),
             None => Some(delay),
         }
@@ -218,6 +225,7 @@ mod tests {
                 attempts,
                 first_delay: Duration::from_millis(first),
                 longest_delay: Duration::from_secs(3),
+                ..RetryPolicy::default()
             };
             let mut budget = Budget::new(policy);
             let mut tries = 1;

@@ -301,15 +301,18 @@ impl Session {
             builder = builder.header(AUTHORIZATION, header);
         }
         let (method, url) = (request.method.clone(), url.clone());
+        let patience = self.shared.options.retry.idle_timeout;
         match &request.body {
             // A POST or PUT without a body says so; some registries insist.
             Body::Empty if matches!(method, Method::POST | Method::PUT) => {
-                Answer::wait(builder.header(CONTENT_LENGTH, 0), method, url).await
+                Answer::wait(builder.header(CONTENT_LENGTH, 0), method, url, patience).await
             }
-            Body::Empty => Answer::wait(builder, method, url).await,
-            Body::Bytes(bytes) => Answer::wait(builder.body(bytes.clone()), method, url).await,
-            Body::Blob(upload) => upload.send(builder, method, url).await,
-            Body::Growing(tail) => tail.send(builder, method, url).await,
+            Body::Empty => Answer::wait(builder, method, url, patience).await,
+            Body::Bytes(bytes) => {
+                Answer::wait(builder.body(bytes.clone()), method, url, patience).await
+            }
+            Body::Blob(upload) => upload.send(builder, method, url, patience).await,
+            Body::Growing(tail) => tail.send(builder, method, url, patience).await,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Flags that say how registries are reached; every command takes them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+
+use crate::cli::duration;
 
 /// How registries are reached.
 #[derive(Debug, Args)]
@@ -30,4 +33,37 @@ pub(crate) struct NetworkArgs {
         hide_env_values = true
     )]
     pub(crate) registries_conf: Option<PathBuf>,
+    /// Try a failed request so many times more [default: 4]
+    #[arg(long, global = true, value_name = "N", env = "RPUB_RETRY_TIMES", hide_env_values = true)]
+    pub(crate) retry_times: Option<u32>,
+    /// Wait so long before the first retry, twice as long before each further one [default: 500ms]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "RPUB_RETRY_DELAY",
+        hide_env_values = true,
+        value_parser = duration::parse
+    )]
+    pub(crate) retry_delay: Option<Duration>,
+    /// Give up at once when a registry asks for a longer wait than this [default: 1m]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "RPUB_MAX_WAIT",
+        hide_env_values = true,
+        value_parser = duration::parse
+    )]
+    pub(crate) max_wait: Option<Duration>,
+    /// Break off when a registry does nothing for so long [default: 90s]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        env = "RPUB_IDLE_TIMEOUT",
+        hide_env_values = true,
+        value_parser = duration::parse_positive
+    )]
+    pub(crate) idle_timeout: Option<Duration>,
 }

@@ -16,6 +16,7 @@ use crate::image::{Descriptor, Digest, Manifest, Reference, Repository, media_ty
 #[path = "../../../tests/it/context/script.rs"]
 #[expect(clippy::format_push_string, reason = "a test helper; two short headers")]
 mod script;
+mod waits;
 
 use script::Script;
 
