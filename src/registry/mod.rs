@@ -24,6 +24,7 @@ mod manifests;
 mod progress;
 mod pull;
 mod push;
+mod quirks;
 mod retry;
 mod session;
 
@@ -34,6 +35,7 @@ pub use error::{Error, Kind, StatusError};
 pub use growing::{Growing, Growth};
 pub use hosts::{Endpoint, Hosts};
 pub use pull::BlobStream;
+pub use quirks::{Mounting, Quirks, RangedPatch, RegistryKind, Support};
 pub use retry::RetryPolicy;
 
 /// What the functions of this room return.
