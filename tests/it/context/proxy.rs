@@ -1,0 +1,351 @@
+//! A proxy in front of a registry, as nginx or Cloudflare would be: it may refuse large bodies, add
+//! latency and cut connections, and it counts what passes.
+//!
+//! One request a connection, on either side. The registry sees the proxy's name as its own, so the
+//! locations that it gives lead through the proxy too.
+
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// Most of a refused body that is read, so that the client gets to see the refusal.
+const LINGER_BYTES: u64 = 1 << 30;
+/// How long the proxy lingers for a client that has stopped sending.
+const LINGER: Duration = Duration::from_secs(2);
+const PIECE_BYTES: usize = 64 << 10;
+
+/// How a proxy behaves.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Manners {
+    /// Bodies over so many bytes are answered 413, with a page of HTML.
+    pub(crate) max_body: Option<u64>,
+    /// Passes every request on only after so long.
+    pub(crate) latency: Duration,
+    /// Connections that break.
+    pub(crate) cuts: Vec<Cut>,
+}
+
+/// A connection that breaks.
+#[derive(Debug, Clone)]
+pub(crate) struct Cut {
+    /// Of requests with this method.
+    pub(crate) method: &'static str,
+    /// With this in the path.
+    pub(crate) path: String,
+    /// Whose body is cut.
+    pub(crate) side: Side,
+    /// After so many bytes of the body.
+    pub(crate) after: u64,
+    /// So often.
+    pub(crate) times: u32,
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Registry,
+}
+
+/// A request that passed, or was to.
+#[derive(Debug, Clone)]
+pub(crate) struct Passed {
+    pub(crate) method: String,
+    /// With the query.
+    pub(crate) target: String,
+    /// What was answered; 0 for nothing.
+    pub(crate) status: u16,
+    /// Bytes of the client's body that came.
+    pub(crate) sent: u64,
+    /// Bytes of the registry's answer, its head included.
+    pub(crate) received: u64,
+    /// Ticks of a clock that counts beginnings and ends of requests. An `end` of 0 is to come.
+    begin: u64,
+    end: u64,
+}
+
+#[derive(Default)]
+struct State {
+    manners: Manners,
+    passed: Vec<Passed>,
+    clock: u64,
+}
+
+impl State {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+}
+
+/// A running proxy. It ends with the process.
+pub(crate) struct Proxy {
+    address: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of `registry`, which is host and port.
+    pub(crate) fn start(registry: &str, manners: Manners) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let state = Arc::new(Mutex::new(State { manners, ..State::default() }));
+        let (shared, registry) = (Arc::clone(&state), registry.to_owned());
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (state, registry) = (Arc::clone(&shared), registry.clone());
+                thread::spawn(move || serve(&stream, &registry, &state));
+            }
+        });
+        Self { address, state }
+    }
+
+    /// Returns a reference to a repository behind the proxy.
+    pub(crate) fn reference(&self, rest: &str) -> String {
+        format!("{}/{rest}", self.address)
+    }
+
+    /// Behaves otherwise from now on.
+    pub(crate) fn behave(&self, manners: Manners) {
+        self.state.lock().unwrap().manners = manners;
+    }
+
+    /// Returns the requests so far, those under way included, in the order in which they came.
+    pub(crate) fn passed(&self) -> Vec<Passed> {
+        self.state.lock().unwrap().passed.clone()
+    }
+
+    /// Forgets the requests so far.
+    pub(crate) fn forget(&self) {
+        self.state.lock().unwrap().passed.clear();
+    }
+
+    /// Returns how many bytes of blobs clients have sent.
+    pub(crate) fn blob_bytes(&self) -> u64 {
+        let passed = self.passed();
+        passed.iter().filter(|one| one.target.contains("/blobs/")).map(|one| one.sent).sum()
+    }
+
+    /// Returns the length of the longest chain of requests that waited for each other: each began
+    /// after the one before had ended. It is how often the latency was paid.
+    pub(crate) fn round_trips(&self) -> usize {
+        let mut passed = self.passed();
+        passed.retain(|one| one.end > 0);
+        passed.sort_by_key(|one| one.end);
+        let (mut count, mut last) = (0, 0);
+        for one in passed {
+            if one.begin > last {
+                count += 1;
+                last = one.end;
+            }
+        }
+        count
+    }
+}
+
+/// One request on its way.
+struct Passage<'a> {
+    state: &'a Mutex<State>,
+    index: usize,
+    cut: Option<Cut>,
+    max_body: Option<u64>,
+}
+
+/// Why a request was not passed on to its end.
+enum Stopped {
+    Broken,
+    TooLarge,
+}
+
+impl From<io::Error> for Stopped {
+    fn from(_: io::Error) -> Self {
+        Self::Broken
+    }
+}
+
+fn serve(client: &TcpStream, registry: &str, state: &Mutex<State>) {
+    let mut reader = BufReader::with_capacity(PIECE_BYTES, client);
+    let Ok(head) = read_head(&mut reader) else { return };
+    let mut words = head.split_ascii_whitespace();
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (passage, latency) = begin(state, method, target);
+    thread::sleep(latency);
+    let outcome = passage.forward(&head, &mut reader, client, registry);
+    if matches!(outcome, Err(Stopped::TooLarge)) {
+        // Whoever goes away has seen enough.
+        let _ = refuse(client, &mut reader);
+        passage.note(|passed| passed.status = 413);
+    }
+    let end = state.lock().unwrap().tick();
+    passage.note(|passed| passed.end = end);
+    let _ = client.shutdown(Shutdown::Both);
+}
+
+fn begin<'a>(state: &'a Mutex<State>, method: &str, target: &str) -> (Passage<'a>, Duration) {
+    let mut locked = state.lock().unwrap();
+    let begin = locked.tick();
+    let index = locked.passed.len();
+    let (method, target) = (method.to_owned(), target.to_owned());
+    let fits = |cut: &&Cut| cut.method == method && target.contains(&cut.path);
+    let cut = locked.manners.cuts.iter().find(fits).cloned();
+    locked.passed.push(Passed { method, target, status: 0, sent: 0, received: 0, begin, end: 0 });
+    let (max_body, latency) = (locked.manners.max_body, locked.manners.latency);
+    (Passage { state, index, cut, max_body }, latency)
+}
+
+impl Passage<'_> {
+    fn note(&self, change: impl FnOnce(&mut Passed)) {
+        // Those that were under way when the test said to forget are gone.
+        if let Some(passed) = self.state.lock().unwrap().passed.get_mut(self.index) {
+            change(passed);
+        }
+    }
+
+    fn forward(
+        &self,
+        head: &str,
+        reader: &mut BufReader<&TcpStream>,
+        client: &TcpStream,
+        registry: &str,
+    ) -> Result<(), Stopped> {
+        let length = header(head, "content-length").and_then(|text| text.parse::<u64>().ok());
+        if length.zip(self.max_body).is_some_and(|(length, most)| length > most) {
+            return Err(Stopped::TooLarge);
+        }
+        let mut upstream = TcpStream::connect(registry)?;
+        let kept =
+            head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+        let kept: Vec<&str> = kept.filter(|line| !line.is_empty()).collect();
+        write!(upstream, "{}\r\nConnection: close\r\n\r\n", kept.join("\r\n"))?;
+        let is_chunked = header(head, "transfer-encoding").is_some();
+        let body = if is_chunked {
+            chunked(reader, &upstream, self)
+        } else {
+            self.copy(reader.take(length.unwrap_or(0)), &upstream, Side::Client).map(drop)
+        };
+        match body {
+            Ok(()) => {}
+            // The registry may have answered already, and closed.
+            Err(Stopped::Broken) if self.cut.is_none() => {}
+            Err(stopped) => return Err(stopped),
+        }
+        self.answer(upstream, client)
+    }
+
+    fn answer(&self, upstream: TcpStream, client: &TcpStream) -> Result<(), Stopped> {
+        let mut upstream = BufReader::with_capacity(PIECE_BYTES, upstream);
+        let head = read_head(&mut upstream)?;
+        let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+        self.note(|passed| {
+            passed.status = status;
+            passed.received += head.len() as u64;
+        });
+        let mut to = client;
+        to.write_all(head.as_bytes())?;
+        self.copy(upstream, client, Side::Registry).map(drop)
+    }
+
+    /// Passes bytes on until their end, or until the connection is to break.
+    fn copy(&self, mut from: impl Read, mut to: &TcpStream, side: Side) -> Result<u64, Stopped> {
+        let cut = self.cut.as_ref().filter(|cut| cut.side == side).map(|cut| cut.after);
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut copied = 0;
+        loop {
+            let so_far = match side {
+                Side::Client => self.sent(),
+                Side::Registry => copied,
+            };
+            let left = cut.map_or(u64::MAX, |after| after.saturating_sub(so_far));
+            if left == 0 && self.may_cut() {
+                return Err(Stopped::Broken);
+            }
+            let most = usize::try_from(left).unwrap_or(PIECE_BYTES).clamp(1, PIECE_BYTES);
+            let count = from.read(&mut piece[..most])?;
+            if count == 0 {
+                return Ok(copied);
+            }
+            to.write_all(&piece[..count])?;
+            copied += count as u64;
+            self.note(|passed| match side {
+                Side::Client => passed.sent += count as u64,
+                Side::Registry => passed.received += count as u64,
+            });
+        }
+    }
+
+    /// Takes one of the cuts that are left.
+    fn may_cut(&self) -> bool {
+        let Some(cut) = &self.cut else { return false };
+        let cuts = &mut self.state.lock().unwrap().manners.cuts;
+        let found = cuts.iter_mut().find(|one| one.path == cut.path && one.times > 0);
+        found.is_some_and(|cut| {
+            cut.times -= 1;
+            true
+        })
+    }
+
+    fn sent(&self) -> u64 {
+        self.state.lock().unwrap().passed.get(self.index).map_or(0, |passed| passed.sent)
+    }
+}
+
+/// Passes a body of unknown length on.
+fn chunked(
+    reader: &mut BufReader<&TcpStream>,
+    mut upstream: &TcpStream,
+    passage: &Passage<'_>,
+) -> Result<(), Stopped> {
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let size = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+        if passage.max_body.is_some_and(|most| passage.sent() + size > most) {
+            return Err(Stopped::TooLarge);
+        }
+        upstream.write_all(line.as_bytes())?;
+        if passage.copy(reader.by_ref().take(size), upstream, Side::Client)? < size {
+            return Err(Stopped::Broken);
+        }
+        let mut end = String::new();
+        reader.read_line(&mut end)?;
+        upstream.write_all(end.as_bytes())?;
+        if size == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Says that the body is too large, as nginx does: at once, with HTML, and reading on for a while.
+fn refuse(mut client: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<()> {
+    let body = "<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n\
+                <body><center><h1>413 Request Entity Too Large</h1></center></body>\r\n</html>\r\n";
+    let head = format!(
+        "HTTP/1.1 413 Request Entity Too Large\r\nServer: nginx\r\nContent-Type: text/html\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    client.write_all(head.as_bytes())?;
+    client.write_all(body.as_bytes())?;
+    client.shutdown(Shutdown::Write)?;
+    client.set_read_timeout(Some(LINGER))?;
+    io::copy(&mut reader.take(LINGER_BYTES), &mut io::sink()).map(drop)
+}
+
+/// Reads up to and including the empty line.
+fn read_head(reader: &mut impl io::BufRead) -> io::Result<String> {
+    let mut head = String::new();
+    while reader.read_line(&mut head)? > 0 {
+        if head.ends_with("\r\n\r\n") {
+            return Ok(head);
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Returns the value of a header.
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = head.lines().filter_map(|line| line.split_once(':'));
+    pairs.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
