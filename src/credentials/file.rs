@@ -58,6 +58,17 @@ impl ConfigFile {
         self.json.get("auths")?.as_object()
     }
 
+    /// Returns the names and values of `HttpHeaders`, which docker sends with every request.
+    pub(super) fn http_headers(&self) -> Vec<(String, Secret)> {
+        let headers = self.json.get("HttpHeaders").and_then(Value::as_object);
+        let pairs = headers.into_iter().flatten();
+        pairs
+            .filter_map(|(name, value)| {
+                Some((name.clone(), Secret::new(value.as_str()?.to_owned())))
+            })
+            .collect()
+    }
+
     /// Returns the helper for `registry`: its own, else the one for all.
     pub(super) fn helper(&self, registry: &RegistryName) -> Option<&str> {
         self.own_helper(registry)
@@ -241,6 +252,15 @@ mod tests {
             error.to_string(),
             "credentials file `c.json` has a malformed `auth` for `r.example`"
         );
+    }
+
+    #[test]
+    fn headers_are_read_and_their_values_are_not_shown() {
+        let json = r#"{"HttpHeaders":{"X-Team":"red","X-Number":7}}"#;
+        let file = ConfigFile { json: serde_json::from_str(json).unwrap() };
+        let headers = file.http_headers();
+        assert_eq!(headers, [("X-Team".to_owned(), Secret::new("red".to_owned()))]);
+        assert_eq!(format!("{headers:?}"), r#"[("X-Team", ****)]"#);
     }
 
     #[test]

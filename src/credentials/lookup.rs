@@ -187,6 +187,17 @@ impl Credentials {
         Ok(keys)
     }
 
+    /// Returns the headers that docker's file wants sent to registries, `HttpHeaders`. Values may be
+    /// secrets.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn http_headers(&self) -> Result<Vec<(String, Secret)>> {
+        let Some(path) = &self.locations.docker_config else { return Ok(Vec::new()) };
+        Ok(ConfigFile::read(path)?.http_headers())
+    }
+
     /// Returns every place that a lookup for `repository` asks, in order, and what it said; the last
     /// one has the credential, or failed. No secret is in it.
     #[must_use]
