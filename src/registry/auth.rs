@@ -1,58 +1,98 @@
-//! Answers to challenges: basic credentials, and tokens (distribution, spec/auth/token.md, oauth.md).
+//! What requests to one registry are authorised with: asked for once, kept, renewed.
 
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Method};
-use reqwest::Url;
-use serde::Deserialize;
-use tokio::sync::OnceCell;
-use zeroize::Zeroize;
 
-use super::answer::Answer;
 use super::challenge::{Bearer, Challenge};
 use super::host::{Access, Host};
-use super::location::{self, redacted};
-use super::session::Shared;
+use super::session::{Purpose, Shared};
+use super::token::{self, Grants, TokenServer};
 use super::{Error, Result};
-use crate::credentials::{Credential, Secret};
+use crate::credentials::{Credential, Lookup};
 use crate::image::Repository;
 
-/// What a token without `expires_in` lives for, and the least that one is believed to.
-const LEAST_LIFETIME_SECONDS: u64 = 60;
-/// A token is renewed this long before its end, because clocks and networks differ.
-const MARGIN: Duration = Duration::from_secs(10);
-/// Most that is read of a token server's answer.
-const MAX_TOKEN_BYTES: u64 = 1 << 20;
-/// When this many tokens are kept, those that have ended are dropped.
-const MANY_TOKENS: usize = 64;
+/// Authorisations kept for one registry. A mirror of thousands of repositories needs one at a time
+/// of most of them.
+const MANY: usize = 256;
+/// A registry that says 403 to what worked before is believed to mean an ended token, as Amazon's
+/// does, at most this often: mostly it means what it says.
+const BETWEEN_FORBIDDEN: Duration = Duration::from_secs(60);
+/// Most scopes that a challenge can add to a request's own.
+const MAX_DEMANDED: usize = 8;
 
 /// What one registry wants to see, and what is known that satisfies it.
 #[derive(Default)]
 pub(super) struct Auth {
     challenge: Mutex<Option<Challenge>>,
-    tokens: Mutex<HashMap<Vec<String>, Slot>>,
-    credentials: Mutex<HashMap<Repository, Arc<OnceCell<Option<Credential>>>>>,
+    reader: Identity,
+    writer: Identity,
+    /// The scopes that requests turned out to need.
+    demanded: Mutex<HashMap<Asked, Vec<String>>>,
 }
 
-/// Where one token is kept. Whoever fetches it holds the lock, and the others wait for it.
-type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
+/// A kind of request: its method and own scopes.
+type Asked = (Method, Vec<String>);
 
-struct Token {
-    header: HeaderValue,
-    until: Instant,
+/// Those who read and those who write may be different people: nothing is shared between them.
+#[derive(Default)]
+struct Identity {
+    logins: Kept<Repository, Arc<Login>>,
+    tokens: Kept<Vec<String>, Arc<Pass>>,
+    grants: Grants,
 }
 
-#[derive(Deserialize, Zeroize)]
-struct TokenAnswer {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    access_token: String,
-    expires_in: Option<u64>,
+/// What a lookup found.
+struct Login {
+    credential: Option<Credential>,
+    /// The credential itself, for a registry that wants to see it.
+    pass: Option<Arc<Pass>>,
+    /// Whether a token server took it.
+    has_worked: AtomicBool,
+}
+
+/// An `Authorization` that requests are sent with.
+pub(super) struct Pass {
+    pub(super) header: HeaderValue,
+    life: Option<Life>,
+    has_worked: AtomicBool,
+}
+
+/// How long a token is good for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Life {
+    /// The end that the token server told of, a little earlier.
+    pub(super) told: Instant,
+    /// The end that is believed: token servers that tell of less than a minute mostly err.
+    pub(super) believed: Instant,
+}
+
+/// How sure it has to be that a token has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freshness {
+    /// A refusal costs a round trip.
+    Believed,
+    /// A refusal costs the body that was sent for nothing.
+    Told,
+}
+
+/// An authorisation that the registry did not take.
+pub(super) struct Refused {
+    pub(super) pass: Arc<Pass>,
+    pub(super) refusal: Refusal,
+}
+
+/// How a registry refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It says what it wants.
+    Unauthorized,
+    /// It only says no.
+    Forbidden,
 }
 
 /// What a request needs to be authorised.
@@ -62,205 +102,265 @@ pub(super) struct Need<'a> {
     pub(super) access: &'a Access,
     /// The repository whose credential counts.
     pub(super) repository: &'a Repository,
+    pub(super) purpose: Purpose,
+    pub(super) freshness: Freshness,
     /// The scopes, the most important first: some token servers only read that one.
     pub(super) scopes: Vec<String>,
 }
 
 impl Auth {
     pub(super) fn remember(&self, challenge: Challenge) {
-        *self.challenge.lock().unwrap_or_else(PoisonError::into_inner) = Some(challenge);
+        *lock(&self.challenge) = Some(challenge);
     }
 
-    fn challenge(&self) -> Option<Challenge> {
-        self.challenge.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns the scopes to ask for: what was demanded the last time, else the request's own.
+    pub(super) fn scopes(&self, method: &Method, own: &[String]) -> Vec<String> {
+        let demanded = lock(&self.demanded);
+        demanded.get(&(method.clone(), own.to_vec())).map_or_else(|| own.to_vec(), Clone::clone)
+    }
+
+    /// Remembers that such requests need `scopes`, so that the next one is not refused first.
+    pub(super) fn remember_scopes(&self, method: &Method, own: &[String], scopes: Vec<String>) {
+        let mut demanded = lock(&self.demanded);
+        if demanded.len() >= MANY {
+            demanded.clear();
+        }
+        demanded.insert((method.clone(), own.to_vec()), scopes);
     }
 
     /// Returns the `Authorization` for a request, as far as the registry's wishes are known.
     ///
-    /// `refused` is one that the registry has just refused; its token is thrown away.
+    /// `refused` is one that the registry has just refused. It is returned again when there is
+    /// nothing better.
     pub(super) async fn authorize(
         &self,
         need: &Need<'_>,
-        refused: Option<&HeaderValue>,
-    ) -> Result<Option<HeaderValue>> {
-        let Some(challenge) = self.challenge() else { return Ok(None) };
-        let credential = self.credential(need).await?;
-        match (challenge, credential) {
-            (_, Some(Credential::RegistryToken(token))) => Ok(sensitive("Bearer ", token.expose())),
-            (Challenge::Basic, Some(Credential::Basic { username, password })) => {
-                Ok(basic(&username, &password))
-            }
+        refused: Option<&Refused>,
+    ) -> Result<Option<Arc<Pass>>> {
+        let Some(challenge) = lock(&self.challenge).clone() else { return Ok(None) };
+        let identity = match need.shared.options.push_credentials {
+            Some(_) if need.purpose == Purpose::Write => &self.writer,
+            _ => &self.reader,
+        };
+        let login = identity.login(need, |login| {
+            let pass = login.pass.as_ref();
+            refused.filter(|refused| {
+                refused.pass.has_worked() && pass.is_some_and(|it| Arc::ptr_eq(it, &refused.pass))
+            })
+        });
+        let login = login.await?;
+        match (challenge, &login.credential) {
+            (_, Some(Credential::RegistryToken(_)))
+            | (Challenge::Basic, Some(Credential::Basic { .. })) => Ok(login.pass.clone()),
             (Challenge::Basic, _) => Ok(None),
-            (Challenge::Bearer(bearer), credential) => {
-                self.token(need, &bearer, credential.as_ref(), refused).await.map(Some)
+            (Challenge::Bearer(bearer), _) => {
+                identity.token(need, &bearer, &login, refused).await.map(Some)
             }
         }
     }
+}
 
-    async fn credential(&self, need: &Need<'_>) -> Result<Option<Credential>> {
-        let cell = {
-            let mut known = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(known.entry(need.repository.clone()).or_default())
+impl Identity {
+    /// Returns what opens the repository; looked up again when `refusal_of` says that what is
+    /// known was refused: a helper may have a newer password.
+    async fn login<'r>(
+        &self,
+        need: &Need<'_>,
+        refusal_of: impl Fn(&Login) -> Option<&'r Refused>,
+    ) -> Result<Arc<Login>> {
+        let slot = self.logins.slot(need.repository, |_| true);
+        let mut entry = slot.lock().await;
+        if let Some(login) = &entry.value {
+            let login = Arc::clone(login);
+            match refusal_of(&login) {
+                Some(refused) if entry.may_renew(refused.refusal) => {}
+                _ => return Ok(login),
+            }
+        }
+        let credential = look_up(need).await?;
+        let login = match &entry.value {
+            Some(known) if known.credential == credential => Arc::clone(known),
+            _ => Arc::new(Login::new(credential)),
         };
-        let found = cell.get_or_try_init(async || {
-            let lookup = Arc::clone(&need.shared.options.credentials);
-            let repository = need.repository.clone();
-            tokio::task::spawn_blocking(move || lookup.lookup(&repository))
-                .await
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-                .map_err(|source| Error::Credentials {
-                    registry: need.repository.registry.clone(),
-                    source,
-                })
-        });
-        found.await.cloned()
+        entry.value = Some(Arc::clone(&login));
+        Ok(login)
     }
 
     async fn token(
         &self,
         need: &Need<'_>,
         bearer: &Bearer,
-        credential: Option<&Credential>,
-        refused: Option<&HeaderValue>,
-    ) -> Result<HeaderValue> {
-        let slot = {
-            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            if tokens.len() >= MANY_TOKENS {
-                tokens.retain(|_, slot| {
-                    slot.try_lock().map_or(true, |token| is_alive(token.as_ref()))
-                });
+        login: &Arc<Login>,
+        refused: Option<&Refused>,
+    ) -> Result<Arc<Pass>> {
+        let is_alive = |pass: &Arc<Pass>| !pass.has_ended(Freshness::Believed);
+        let slot = self.tokens.slot(&need.scopes, is_alive);
+        let mut entry = slot.lock().await;
+        if let Some(pass) = entry.value.clone() {
+            let keeps = match refused.filter(|refused| Arc::ptr_eq(&pass, &refused.pass)) {
+                Some(refused) => !entry.may_renew(refused.refusal),
+                None => !pass.has_ended(need.freshness),
+            };
+            if keeps {
+                return Ok(pass);
             }
-            Arc::clone(tokens.entry(need.scopes.clone()).or_default())
-        };
-        let mut kept = slot.lock().await;
-        if let Some(token) = kept.as_ref()
-            && is_alive(Some(token))
-            && refused != Some(&token.header)
-        {
-            return Ok(token.header.clone());
         }
-        let token = fetch(need, bearer, credential).await.map_err(|error| Error::Token {
+        let pass = self.fetch(need, bearer, login).await.map_err(|error| Error::Token {
             registry: need.repository.registry.clone(),
             source: Box::new(error),
         })?;
-        let header = token.header.clone();
-        *kept = Some(token);
-        Ok(header)
+        entry.value = Some(Arc::clone(&pass));
+        Ok(pass)
+    }
+
+    /// Asks the token server; a second time when it refuses a password that it took before and
+    /// there is a newer one.
+    async fn fetch(
+        &self,
+        need: &Need<'_>,
+        bearer: &Bearer,
+        login: &Arc<Login>,
+    ) -> Result<Arc<Pass>> {
+        let Need { shared, host, access, .. } = need;
+        let server = TokenServer { shared, host, access, base: &access.base, bearer };
+        let fetch = async |login: &Login| {
+            let credential = login.credential.as_ref();
+            let pass = token::fetch(&server, &need.scopes, credential, &self.grants).await?;
+            login.has_worked.store(true, Ordering::Relaxed);
+            Ok(Arc::new(pass))
+        };
+        let error = match fetch(login).await {
+            Err(error) if login.has_worked.load(Ordering::Relaxed) && is_denied(&error) => error,
+            outcome => return outcome,
+        };
+        let credential = look_up(need).await?;
+        if credential == login.credential {
+            return Err(error);
+        }
+        let login = Arc::new(Login::new(credential));
+        self.logins.slot(need.repository, |_| true).lock().await.value = Some(Arc::clone(&login));
+        fetch(&login).await
     }
 }
 
-fn is_alive(token: Option<&Token>) -> bool {
-    token.is_some_and(|token| token.until > Instant::now())
+impl Login {
+    fn new(credential: Option<Credential>) -> Self {
+        let header = match &credential {
+            Some(Credential::Basic { username, password }) => token::basic(username, password),
+            Some(Credential::RegistryToken(token)) => token::bearer(token.expose()),
+            Some(Credential::IdentityToken(_)) | None => None,
+        };
+        let pass = header.map(|header| Arc::new(Pass::new(header, None)));
+        Self { credential, pass, has_worked: AtomicBool::new(false) }
+    }
 }
 
-async fn fetch(need: &Need<'_>, bearer: &Bearer, credential: Option<&Credential>) -> Result<Token> {
-    let realm = realm(need, bearer)?;
-    match credential {
-        Some(Credential::IdentityToken(token)) => {
-            let answer = exchange(need, bearer, &realm, token).await?;
-            match answer.response.status().as_u16() {
-                // The server knows no OAuth2.
-                404 | 405 => fetch_by_get(need, bearer, &realm, Some(("<token>", token))).await,
-                _ => read_token(answer).await,
+impl Pass {
+    /// Returns an authorisation that ends with `life`, or never.
+    pub(super) fn new(header: HeaderValue, life: Option<Life>) -> Self {
+        Self { header, life, has_worked: AtomicBool::new(false) }
+    }
+
+    /// Remembers that a registry took it.
+    pub(super) fn works(&self) {
+        self.has_worked.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_worked(&self) -> bool {
+        self.has_worked.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether it is of no use any more.
+    pub(super) fn has_ended(&self, freshness: Freshness) -> bool {
+        self.life.is_some_and(|life| {
+            let end = match freshness {
+                Freshness::Believed => life.believed,
+                Freshness::Told => life.told,
+            };
+            end <= Instant::now()
+        })
+    }
+}
+
+/// Values by their keys, at most [`MANY`], each fetched by one task while the others wait.
+struct Kept<K, V>(Mutex<HashMap<K, Slot<V>>>);
+
+type Slot<V> = Arc<tokio::sync::Mutex<Entry<V>>>;
+
+struct Entry<V> {
+    value: Option<V>,
+    /// When it was last renewed because of a 403.
+    forbidden: Option<Instant>,
+}
+
+impl<K: Clone + Eq + Hash, V> Kept<K, V> {
+    /// Returns the place of `key`. When there are many, those go that are not `alive`, and then
+    /// any that nobody uses.
+    fn slot(&self, key: &K, alive: impl Fn(&V) -> bool) -> Slot<V> {
+        let mut slots = lock(&self.0);
+        if slots.len() >= MANY && !slots.contains_key(key) {
+            let is_used = |slot: &Slot<V>| Arc::strong_count(slot) > 1;
+            slots.retain(|_, slot| {
+                is_used(slot)
+                    || slot.try_lock().is_ok_and(|it| it.value.as_ref().is_some_and(&alive))
+            });
+            let mut left = MANY / 2;
+            if slots.len() >= MANY {
+                slots.retain(|_, slot| {
+                    left = left.saturating_sub(1);
+                    left > 0 || is_used(slot)
+                });
             }
         }
-        Some(Credential::Basic { username, password }) => {
-            fetch_by_get(need, bearer, &realm, Some((username, password))).await
+        Arc::clone(slots.entry(key.clone()).or_default())
+    }
+}
+
+impl<K, V> Default for Kept<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<V> Default for Entry<V> {
+    fn default() -> Self {
+        Self { value: None, forbidden: None }
+    }
+}
+
+impl<V> Entry<V> {
+    /// Returns whether a refusal of what is kept makes it worth to ask for another.
+    fn may_renew(&mut self, refusal: Refusal) -> bool {
+        let may = refusal == Refusal::Unauthorized
+            || self.forbidden.is_none_or(|then| then.elapsed() >= BETWEEN_FORBIDDEN);
+        if may && refusal == Refusal::Forbidden {
+            self.forbidden = Some(Instant::now());
         }
-        _ => fetch_by_get(need, bearer, &realm, None).await,
+        may
     }
 }
 
-async fn fetch_by_get(
-    need: &Need<'_>,
-    bearer: &Bearer,
-    realm: &Url,
-    login: Option<(&str, &Secret)>,
-) -> Result<Token> {
-    let mut url = realm.clone();
-    if bearer.service.is_some() || login.is_some() || !need.scopes.is_empty() {
-        // Appends to what the realm has.
-        let mut query = url.query_pairs_mut();
-        query.extend_pairs(bearer.service.iter().map(|service| ("service", service)));
-        query.extend_pairs(login.iter().map(|(username, _)| ("account", username)));
-        query.extend_pairs(need.scopes.iter().map(|scope| ("scope", scope)));
-    }
-    let client = need.shared.client_for(&url, need.host, need.access).await?;
-    let mut request = client.get(url.clone());
-    if let Some(header) = login.and_then(|(username, password)| basic(username, password)) {
-        request = request.header(http::header::AUTHORIZATION, header);
-    }
-    let patience = need.shared.options.retry.idle_timeout;
-    let answer = Answer::wait(request, Method::GET, url, patience).await?;
-    read_token(answer).await
-}
-
-async fn exchange(need: &Need<'_>, bearer: &Bearer, realm: &Url, token: &Secret) -> Result<Answer> {
-    let scope = need.scopes.join(" ");
-    let mut form = vec![
-        ("grant_type", "refresh_token"),
-        ("refresh_token", token.expose()),
-        ("client_id", "rpub"),
-    ];
-    form.extend(bearer.service.iter().map(|service| ("service", service.as_str())));
-    if !scope.is_empty() {
-        form.push(("scope", &scope));
-    }
-    let client = need.shared.client_for(realm, need.host, need.access).await?;
-    let request = client.post(realm.clone()).form(&form);
-    let patience = need.shared.options.retry.idle_timeout;
-    Answer::wait(request, Method::POST, realm.clone(), patience).await
-}
-
-async fn read_token(answer: Answer) -> Result<Token> {
-    let mut answer = answer.expect_success().await?;
-    let invalid = answer.protocol("the token server's answer holds no token");
-    let body = answer.read(MAX_TOKEN_BYTES).await?;
-    let Ok(mut parsed) = serde_json::from_slice::<TokenAnswer>(&body) else { return Err(invalid) };
-    let text = if parsed.token.is_empty() { &parsed.access_token } else { &parsed.token };
-    let header = if text.is_empty() { None } else { sensitive("Bearer ", text) };
-    let lifetime = parsed.expires_in.unwrap_or_default().max(LEAST_LIFETIME_SECONDS);
-    parsed.zeroize();
-    // A day at most: a server's nonsense must not overflow the clock.
-    let until = Instant::now() + Duration::from_secs(lifetime.min(86_400)).saturating_sub(MARGIN);
-    Ok(Token { header: header.ok_or(invalid)?, until })
-}
-
-/// Returns the token server's URL, when credentials may go there.
-fn realm(need: &Need<'_>, bearer: &Bearer) -> Result<Url> {
-    let base = &need.access.base;
-    let Ok(realm) = base.join(&bearer.realm) else {
-        let (method, url) = (Method::GET, redacted(base));
-        return Err(Error::Protocol { method, url, reason: "its token server is not a URL" });
+/// Asks files, helpers and keyrings, which may take long.
+async fn look_up(need: &Need<'_>) -> Result<Option<Credential>> {
+    let options = &need.shared.options;
+    let lookup: Arc<dyn Lookup> = match (&options.push_credentials, need.purpose) {
+        (Some(lookup), Purpose::Write) => Arc::clone(lookup),
+        _ => Arc::clone(&options.credentials),
     };
-    location::check(base, &realm)?;
-    let is_near =
-        realm.host() == base.host() || location::is_loopback(&realm) || need.host.insecure;
-    if realm.scheme() != "https" && !(realm.scheme() == "http" && is_near) {
-        let reason = "rpub asks for tokens of another host by https only";
-        return Err(Error::Redirect { url: redacted(base), target: redacted(&realm), reason });
-    }
-    Ok(realm)
+    let repository = need.repository.clone();
+    let found = tokio::task::spawn_blocking(move || lookup.lookup(&repository))
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    found
+        .map_err(|source| Error::Credentials { registry: need.repository.registry.clone(), source })
 }
 
-fn basic(username: &str, password: &Secret) -> Option<HeaderValue> {
-    let mut plain = format!("{username}:{}", password.expose());
-    let mut encoded = STANDARD.encode(&plain);
-    let header = sensitive("Basic ", &encoded);
-    plain.zeroize();
-    encoded.zeroize();
-    header
+fn is_denied(error: &Error) -> bool {
+    error.status().is_some_and(|status| matches!(status.as_u16(), 400 | 401 | 403))
 }
 
-/// Returns a header that `Debug` does not show; `None` for a secret that no header can carry.
-fn sensitive(scheme: &str, secret: &str) -> Option<HeaderValue> {
-    let mut text = format!("{scheme}{secret}");
-    let mut header = HeaderValue::from_str(&text).ok();
-    text.zeroize();
-    if let Some(header) = &mut header {
-        header.set_sensitive(true);
-    }
-    header
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns `scopes` with what a challenge demands in front, unless they cover it already.
@@ -268,6 +368,7 @@ pub(super) fn merge(scopes: &[String], demanded: Option<&str>) -> Vec<String> {
     let demanded = demanded.into_iter().flat_map(str::split_ascii_whitespace);
     let mut merged: Vec<String> = demanded
         .filter(|wanted| !scopes.iter().any(|have| covers(have, wanted)))
+        .take(MAX_DEMANDED)
         .map(str::to_owned)
         .collect();
     merged.extend_from_slice(scopes);
@@ -286,6 +387,7 @@ fn covers(have: &str, wanted: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Wire row A6: what is newly demanded comes first, and what is had already is not repeated.
     #[test]
     fn merges_what_is_demanded_in_front() {
         let own = ["repository:a/b:pull,push".to_owned()];
@@ -293,11 +395,42 @@ mod tests {
         assert_eq!(merge(&own, None), own);
         let more = merge(&own, Some("repository:c:pull"));
         assert_eq!(more, ["repository:c:pull", "repository:a/b:pull,push"]);
+        let endless = "repository:x:pull repository:y:pull ".repeat(1000);
+        assert_eq!(merge(&own, Some(&endless)).len(), MAX_DEMANDED + 1);
     }
 
+    /// Wire row A9: nothing is kept for ever, however many repositories are asked for.
     #[test]
-    fn authorization_is_not_shown() {
-        let header = basic("user", &Secret::new("password".to_owned())).unwrap();
-        assert_eq!(format!("{header:?}"), "Sensitive");
+    fn a_bounded_number_is_kept() {
+        let kept = Kept::<u32, bool>::default();
+        let used = kept.slot(&0, |_| true);
+        for key in 1..2000 {
+            kept.slot(&key, |alive| *alive).try_lock().unwrap().value = Some(key % 2 == 0);
+            assert!(lock(&kept.0).len() <= MANY);
+        }
+        assert!(Arc::ptr_eq(&used, &kept.slot(&0, |_| true)), "what is in use stays");
+    }
+
+    /// Wire row A12: a body is only sent with a token that lives by its server's word; other requests
+    /// are tried.
+    #[test]
+    fn a_body_wants_a_fresh_token() {
+        let now = Instant::now();
+        let life = Life { told: now, believed: now + Duration::from_secs(50) };
+        let pass = Pass::new(HeaderValue::from_static("Bearer x"), Some(life));
+        assert!(pass.has_ended(Freshness::Told) && !pass.has_ended(Freshness::Believed));
+        let basic = Pass::new(HeaderValue::from_static("Basic x"), None);
+        assert!(!basic.has_ended(Freshness::Told));
+    }
+
+    /// Wire row A13: a 403 is worth a new token, but not all the time.
+    #[test]
+    fn a_403_renews_once_a_minute() {
+        let mut entry = Entry::<()>::default();
+        assert!(entry.may_renew(Refusal::Forbidden));
+        assert!(!entry.may_renew(Refusal::Forbidden));
+        assert!(entry.may_renew(Refusal::Unauthorized));
+        entry.forbidden = Instant::now().checked_sub(BETWEEN_FORBIDDEN);
+        assert!(entry.may_renew(Refusal::Forbidden));
     }
 }

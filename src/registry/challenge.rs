@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
+use reqwest::Url;
 
 /// What a registry asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +16,14 @@ pub(super) enum Challenge {
 /// The parameters of a bearer challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bearer {
-    /// Where the token server is; may be relative.
+    /// Where the token server is.
     pub(super) realm: String,
     /// Whom the token is for.
     pub(super) service: Option<String>,
     /// What the refused request would have needed, separated by spaces.
     pub(super) scope: Option<String>,
+    /// Whether the token that was sent is good, but not for this.
+    pub(super) is_insufficient: bool,
 }
 
 /// Whether a `WWW-Authenticate` header has a challenge that rpub can answer.
@@ -29,14 +32,21 @@ pub fn is_challenge(header: &str) -> bool {
     parse(header).unwrap_or_default().into_iter().any(|(scheme, it)| usable(&scheme, it).is_some())
 }
 
-/// Returns the first challenge that rpub can answer; malformed ones are not guessed at.
-pub(super) fn choose(headers: &HeaderMap) -> Option<Challenge> {
-    headers
+/// Returns the first challenge of an answer from `url` that rpub can answer; malformed ones are not
+/// guessed at. A relative realm counts from `url`.
+pub(super) fn choose(headers: &HeaderMap, url: &Url) -> Option<Challenge> {
+    let mut chosen = headers
         .get_all(WWW_AUTHENTICATE)
         .iter()
         .filter_map(|value| parse(value.to_str().ok()?))
         .flatten()
-        .find_map(|(scheme, parameters)| usable(&scheme, parameters))
+        .find_map(|(scheme, parameters)| usable(&scheme, parameters))?;
+    if let Challenge::Bearer(bearer) = &mut chosen
+        && let Ok(realm) = url.join(&bearer.realm)
+    {
+        bearer.realm = realm.into();
+    }
+    Some(chosen)
 }
 
 type Parameters = Vec<(String, String)>;
@@ -48,12 +58,14 @@ fn usable(scheme: &str, parameters: Parameters) -> Option<Challenge> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return None;
     }
-    let mut bearer = Bearer { realm: String::new(), service: None, scope: None };
+    let mut bearer =
+        Bearer { realm: String::new(), service: None, scope: None, is_insufficient: false };
     for (name, value) in parameters {
         match name.to_ascii_lowercase().as_str() {
             "realm" => bearer.realm = value,
             "service" if !value.is_empty() => bearer.service = Some(value),
             "scope" if !value.is_empty() => bearer.scope = Some(value),
+            "error" => bearer.is_insufficient = value == "insufficient_scope",
             _ => {}
         }
     }
@@ -154,7 +166,7 @@ mod tests {
         for value in values {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap());
         }
-        choose(&headers)
+        choose(&headers, &Url::parse("https://r.example/v2/a/tags/list").unwrap())
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "it is compared with what `choose` returns")]
@@ -163,9 +175,11 @@ mod tests {
             realm: realm.to_owned(),
             service: service.map(str::to_owned),
             scope: scope.map(str::to_owned),
+            is_insufficient: false,
         }))
     }
 
+    /// Wire row A1: several headers and challenges, any case, escapes, loose spaces, unknown schemes.
     #[test]
     fn reads_every_form() {
         let full = r#"Bearer realm="https://a/t",service="s",scope="repository:a/b:pull,push""#;
@@ -174,7 +188,7 @@ mod tests {
         let loose = "bEARER REALM = \"https://a/t\" , Service=s";
         assert_eq!(choose_from(&[loose]), bearer("https://a/t", Some("s"), None));
         let escaped = r#"Bearer realm="/a\"b""#;
-        assert_eq!(choose_from(&[escaped]), bearer("/a\"b", None, None));
+        assert_eq!(choose_from(&[escaped]), bearer("https://r.example/a%22b", None, None));
         assert_eq!(choose_from(&["Basic realm=\"x\""]), Some(Challenge::Basic));
         assert_eq!(choose_from(&["Basic"]), Some(Challenge::Basic));
         let several = "Negotiate, Basic realm=x, Bearer realm=\"/t\"";
@@ -182,10 +196,19 @@ mod tests {
         assert!(choose_from(&["Negotiate abc/d==", full]).is_some());
         assert_eq!(
             choose_from(&["Negotiate abc==, Bearer realm=\"/t\""]),
-            bearer("/t", None, None)
+            bearer("https://r.example/t", None, None)
         );
+        assert_eq!(
+            choose_from(&["Basic realm=\"x", r#"Bearer realm="t?a=b""#]),
+            bearer("https://r.example/v2/a/tags/t?a=b", None, None),
+            "a malformed header does not spoil the next"
+        );
+        let insufficient = r#"Bearer realm="/t",error="insufficient_scope",scope="x""#;
+        let chosen = choose_from(&[insufficient]);
+        assert!(matches!(chosen, Some(Challenge::Bearer(it)) if it.is_insufficient));
     }
 
+    /// Wire row A1: missing commas, quotes and realms are not guessed.
     #[test]
     fn does_not_guess() {
         for text in [

@@ -10,7 +10,7 @@ use super::growing::GrowingPush;
 use super::progress::Progress;
 use super::push::Push;
 use super::retry::Budget;
-use super::session::{Session, Shared};
+use super::session::{Purpose, Session, Shared};
 use super::{BlobStream, Error, Growing, Hosts, Result, RetryPolicy, manifests};
 use crate::blob::Source;
 use crate::credentials::{Credential, Fixed, Lookup, Secret};
@@ -28,6 +28,9 @@ pub struct ClientOptions {
     pub ca_files: Vec<PathBuf>,
     /// Who knows the credentials.
     pub credentials: Arc<dyn Lookup>,
+    /// Who knows those for repositories that are written to, when they are others. The two share
+    /// no token, not even on one registry.
+    pub push_credentials: Option<Arc<dyn Lookup>>,
     /// Who hears of progress, retries and warnings.
     pub events: Arc<dyn Sink>,
     /// How the client calls itself.
@@ -46,6 +49,7 @@ impl ClientOptions {
             hosts: Hosts::default(),
             ca_files: Vec::new(),
             credentials,
+            push_credentials: None,
             events,
             user_agent: concat!("rpub/", env!("CARGO_PKG_VERSION")).to_owned(),
             concurrency: 6,
@@ -140,7 +144,8 @@ impl Client {
         let progress =
             Progress::begin(events, transfer, Direction::Pull, name, Some(descriptor.size));
         let endpoints = self.shared.options.hosts.for_pull(repository).into_iter();
-        let places = endpoints.map(|endpoint| Session::new(&self.shared, endpoint)).collect();
+        let places =
+            endpoints.map(|endpoint| Session::new(&self.shared, endpoint, Purpose::Read)).collect();
         let budget = Budget::new(self.shared.options.retry);
         BlobStream::open(places, descriptor.clone(), budget, progress).await
     }
@@ -253,7 +258,8 @@ impl Client {
         let registry = endpoint.repository.registry.clone();
         let mut options = self.shared.options.clone();
         options.credentials = Arc::new(Fixed { registry, credential });
-        Session::new(&Arc::new(Shared::new(options)), endpoint).check().await
+        let shared = Arc::new(Shared::new(options));
+        Session::new(&shared, endpoint, Purpose::Read).check().await
     }
 
     /// Returns what the registry wants to see in the `Authorization` of a request for `actions`
@@ -267,14 +273,19 @@ impl Client {
         repository: &Repository,
         actions: &str,
     ) -> Result<Option<Secret>> {
-        let header = self.upstream(repository).authorization(actions).await?;
+        let endpoint = self.shared.options.hosts.for_push(repository);
+        let purpose = if actions == "pull" { Purpose::Read } else { Purpose::Write };
+        let session = Session::new(&self.shared, endpoint, purpose);
+        let header = session.authorization(actions).await?;
         // Made of visible ASCII by us.
         let text = header.as_ref().and_then(|header| header.to_str().ok());
         Ok(text.map(|text| Secret::new(text.to_owned())))
     }
 
+    /// Returns the registry itself, to write to it.
     fn upstream(&self, repository: &Repository) -> Session {
-        Session::new(&self.shared, self.shared.options.hosts.for_push(repository))
+        let endpoint = self.shared.options.hosts.for_push(repository);
+        Session::new(&self.shared, endpoint, Purpose::Write)
     }
 
     /// Does `work` with each place to pull `repository` from, until one succeeds. The last one,
@@ -287,7 +298,7 @@ impl Client {
         let mut endpoints = self.shared.options.hosts.for_pull(repository);
         let last = endpoints.pop();
         for endpoint in endpoints {
-            let session = Session::new(&self.shared, endpoint);
+            let session = Session::new(&self.shared, endpoint, Purpose::Read);
             match work(&session).await {
                 Ok(done) => return Ok(done),
                 Err(error) => {
@@ -296,7 +307,7 @@ impl Client {
             }
         }
         let last = last.unwrap_or_else(|| self.shared.options.hosts.for_push(repository));
-        work(&Session::new(&self.shared, last)).await
+        work(&Session::new(&self.shared, last, Purpose::Read)).await
     }
 }
 

@@ -148,7 +148,7 @@ impl Host {
             return Err(Error::Stalled { method, url, after: patience });
         };
         let response = sent.map_err(|error| transport(&Method::GET, &url, error))?;
-        if let Some(challenge) = challenge::choose(response.headers()) {
+        if let Some(challenge) = challenge::choose(response.headers(), &url) {
             self.auth.remember(challenge);
         }
         let patience = shared.options.retry.idle_timeout;

@@ -27,6 +27,7 @@ mod push;
 mod quirks;
 mod retry;
 mod session;
+mod token;
 
 pub use challenge::is_challenge;
 pub use client::{Client, ClientOptions, Pushed};

@@ -9,18 +9,23 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Url;
 
 use super::answer::Answer;
-use super::auth::{self, Need};
+use super::auth::{self, Freshness, Need, Pass, Refusal, Refused};
 use super::challenge::{self, Challenge};
 use super::connections::{Connections, Security};
 use super::growing::Tail;
 use super::host::{self, Access, Host};
 use super::push::Upload;
 use super::retry::Budget;
+use super::token::{self, Grants, TokenServer};
 use super::{ClientOptions, Endpoint, Error, Result, location};
 use crate::image::Repository;
 
 /// Redirects followed for one request; registries use one or two.
 pub(super) const MAX_REDIRECTS: usize = 10;
+
+/// How often one request is authorised anew: for the challenge, for a scope that it demands, and
+/// for a token that ended on the way.
+const MAX_RENEWALS: usize = 3;
 
 /// What all clones of a client share.
 pub(super) struct Shared {
@@ -87,10 +92,27 @@ impl Request {
         Self { method, url, headers: HeaderMap::new(), body: Body::Empty, scopes }
     }
 
+    /// Returns how sure it has to be that the token has not ended when this is sent.
+    fn freshness(&self) -> Freshness {
+        match self.body {
+            Body::Empty | Body::Bytes(_) => Freshness::Believed,
+            Body::Blob(_) | Body::Growing(_) => Freshness::Told,
+        }
+    }
+
     /// Returns what people are told is being tried.
     fn what(&self) -> String {
         format!("{} {}", self.method, location::redacted(&self.url))
     }
+}
+
+/// What a session is for; those who read and those who write may have different credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To read.
+    Read,
+    /// To write, and to read what a write has to know.
+    Write,
 }
 
 /// One repository of one registry.
@@ -99,12 +121,13 @@ pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) host: Arc<Host>,
     pub(super) repository: Repository,
+    pub(super) purpose: Purpose,
 }
 
 impl Session {
-    pub(super) fn new(shared: &Arc<Shared>, endpoint: Endpoint) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, endpoint: Endpoint, purpose: Purpose) -> Self {
         let host = shared.host(&endpoint);
-        Self { shared: Arc::clone(shared), host, repository: endpoint.repository }
+        Self { shared: Arc::clone(shared), host, repository: endpoint.repository, purpose }
     }
 
     pub(super) fn budget(&self) -> Budget {
@@ -190,14 +213,19 @@ impl Session {
     async fn try_authorization(&self, actions: &str) -> Result<Option<HeaderValue>> {
         let access = self.host.access(&self.shared).await?;
         self.host.ask_for_challenge(&self.shared, access).await?;
-        let need = Need {
-            shared: &self.shared,
-            host: &self.host,
-            access,
-            repository: &self.repository,
-            scopes: vec![self.scope(actions)],
-        };
-        self.host.auth.authorize(&need, None).await
+        let need = self.need(access, Freshness::Told, vec![self.scope(actions)]);
+        let pass = self.host.auth.authorize(&need, None).await?;
+        Ok(pass.map(|pass| pass.header.clone()))
+    }
+
+    fn need<'a>(
+        &'a self,
+        access: &'a Access,
+        freshness: Freshness,
+        scopes: Vec<String>,
+    ) -> Need<'a> {
+        let Self { shared, host, repository, purpose } = self;
+        Need { shared, host, access, repository, purpose: *purpose, freshness, scopes }
     }
 
     async fn try_check(&self) -> Result<Answer> {
@@ -220,54 +248,118 @@ impl Session {
     ///
     /// With what is known of the registry's wishes it is authorised at once. Case 401: the
     /// challenge is taken from the answer, or from `/v2/` when it has none, and the request is
-    /// sent once more, if that can make a difference. Credentials only go to the registry's own
-    /// origin, and a 401 from elsewhere is left as it is.
+    /// sent once more, if that can make a difference; again when the new token turns out to be too
+    /// narrow, or had ended on the way. Case 403 after the same token worked: it may have ended.
+    /// Credentials only go to the registry's own origin.
     pub(super) async fn send(&self, request: &Request) -> Result<Answer> {
         let access = self.host.access(&self.shared).await?;
         let _permit = self.host.requests.acquire().await.expect("the semaphore is never closed");
-        let mut need = Need {
-            shared: &self.shared,
-            host: &self.host,
-            access,
-            repository: &self.repository,
-            scopes: request.scopes.clone(),
-        };
-        let turn = self.host.first_turn().await;
-        let first = self.host.auth.authorize(&need, None).await?;
-        let answer = self.follow(request, access, first.as_ref()).await?;
-        let is_ours = location::is_same_origin(&answer.url, &access.base);
-        if answer.status() != StatusCode::UNAUTHORIZED || !is_ours {
-            self.host.has_answered(turn);
-            return Ok(answer);
+        let auth = &self.host.auth;
+        let scopes = auth.scopes(&request.method, &request.scopes);
+        let mut need = self.need(access, request.freshness(), scopes);
+        let mut turn = self.host.first_turn().await;
+        let mut pass = auth.authorize(&need, None).await?;
+        let mut answer = self.follow(request, access, &request.url, pass.as_deref()).await?;
+        for round in 0..MAX_RENEWALS {
+            if !location::is_same_origin(&answer.url, &access.base) {
+                self.host.has_answered(turn.take());
+                return self.ask_elsewhere(request, access, answer).await;
+            }
+            let challenge = challenge::choose(answer.headers(), &answer.url);
+            let refusal = refusal(answer.status(), challenge.as_ref(), pass.as_deref(), &need);
+            let Some(refusal) = refusal else { break };
+            if round > 0 && !is_news(challenge.as_ref(), pass.as_deref(), &need.scopes) {
+                break;
+            }
+            self.learn(&answer, challenge, refusal, &mut need).await?;
+            self.host.has_answered(turn.take());
+            let refused = pass.clone().map(|pass| Refused { pass, refusal });
+            let next = auth.authorize(&need, refused.as_ref()).await?;
+            if next.as_ref().map(Arc::as_ptr) == pass.as_ref().map(Arc::as_ptr) {
+                return Ok(answer);
+            }
+            pass = next;
+            answer = self.follow(request, access, &request.url, pass.as_deref()).await?;
         }
-        match challenge::choose(answer.headers()) {
+        self.host.has_answered(turn.take());
+        if answer.status().is_success() {
+            if let Some(pass) = &pass {
+                pass.works();
+            }
+            if need.scopes != request.scopes {
+                auth.remember_scopes(&request.method, &request.scopes, need.scopes);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Takes from a refusal what the registry wants to see.
+    async fn learn(
+        &self,
+        answer: &Answer,
+        challenge: Option<Challenge>,
+        refusal: Refusal,
+        need: &mut Need<'_>,
+    ) -> Result<()> {
+        match challenge {
             Some(challenge) => {
                 if let Challenge::Bearer(bearer) = &challenge {
                     need.scopes = auth::merge(&need.scopes, bearer.scope.as_deref());
                 }
                 self.host.auth.remember(challenge);
             }
-            None => self.host.ask_for_challenge(&self.shared, access).await?,
+            None if refusal == Refusal::Unauthorized => {
+                tracing::debug!(url = location::redacted(&answer.url), "no challenge in a 401");
+                self.host.ask_for_challenge(&self.shared, need.access).await?;
+            }
+            None => {}
         }
-        self.host.has_answered(turn);
-        let second = self.host.auth.authorize(&need, first.as_ref()).await?;
-        if second.is_none() || second == first {
-            return Ok(answer);
-        }
-        self.follow(request, access, second.as_ref()).await
+        Ok(())
     }
 
-    /// Sends a request and follows redirects by hand, so that credentials stay at home and long
-    /// bodies are opened again.
+    /// Answers the challenge of another origin, to which a redirect has led: with a token that
+    /// anybody gets there, or not at all.
+    async fn ask_elsewhere(
+        &self,
+        request: &Request,
+        access: &Access,
+        answer: Answer,
+    ) -> Result<Answer> {
+        let is_read = matches!(request.method, Method::GET | Method::HEAD);
+        let challenge = challenge::choose(answer.headers(), &answer.url);
+        let (StatusCode::UNAUTHORIZED, true, Some(Challenge::Bearer(bearer))) =
+            (answer.status(), is_read, challenge)
+        else {
+            return Ok(answer);
+        };
+        let url = answer.url.clone();
+        let scopes = auth::merge(&[], bearer.scope.as_deref());
+        let (shared, host, bearer) = (&*self.shared, &*self.host, &bearer);
+        let server = TokenServer { shared, host, access, base: &url, bearer };
+        match token::fetch(&server, &scopes, None, &Grants::default()).await {
+            Ok(pass) => self.follow(request, access, &url, Some(&pass)).await,
+            Err(error) => {
+                tracing::debug!(%error, "no token for anybody");
+                Ok(answer)
+            }
+        }
+    }
+
+    /// Sends a request to `url` and follows redirects by hand, so that credentials stay at home and
+    /// long bodies are opened again. `pass` is for the registry, or for `url` when that is elsewhere
+    /// and the request was made for the registry.
     async fn follow(
         &self,
         request: &Request,
         access: &Access,
-        authorization: Option<&HeaderValue>,
+        url: &Url,
+        pass: Option<&Pass>,
     ) -> Result<Answer> {
-        let mut url = request.url.clone();
+        let home = if *url == request.url { &access.base } else { url };
+        let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let header = authorization.filter(|_| location::is_same_origin(&url, &access.base));
+            let header = pass.map(|pass| &pass.header);
+            let header = header.filter(|_| location::is_same_origin(&url, home));
             let answer = self.exchange(request, &url, access, header).await?;
             let follows = match answer.status().as_u16() {
                 307 | 308 => true,
@@ -315,6 +407,37 @@ impl Session {
             Body::Growing(tail) => tail.send(builder, method, url, patience).await,
         }
     }
+}
+
+/// Returns how an answer refuses what a request was sent with, when another may help.
+///
+/// A 403 means a token that has ended only where the token worked before; a body that is dear to
+/// send again follows a request that would have found that out.
+fn refusal(
+    status: StatusCode,
+    challenge: Option<&Challenge>,
+    pass: Option<&Pass>,
+    need: &Need<'_>,
+) -> Option<Refusal> {
+    let is_insufficient = matches!(challenge, Some(Challenge::Bearer(it)) if it.is_insufficient);
+    match status {
+        StatusCode::UNAUTHORIZED => Some(Refusal::Unauthorized),
+        StatusCode::FORBIDDEN if is_insufficient => Some(Refusal::Unauthorized),
+        StatusCode::FORBIDDEN
+            if need.freshness == Freshness::Believed && pass.is_some_and(Pass::has_worked) =>
+        {
+            Some(Refusal::Forbidden)
+        }
+        _ => None,
+    }
+}
+
+/// Returns whether a refusal of what was just got says more than the one before: a scope that was
+/// not asked for, or the end of a token that lives for moments.
+fn is_news(challenge: Option<&Challenge>, pass: Option<&Pass>, scopes: &[String]) -> bool {
+    let demands_more = matches!(challenge, Some(Challenge::Bearer(bearer))
+        if auth::merge(scopes, bearer.scope.as_deref()).len() > scopes.len());
+    demands_more || pass.is_some_and(|pass| pass.has_ended(Freshness::Told))
 }
 
 /// Returns whether an answer of that status is treated as a failure that may pass.

@@ -18,6 +18,8 @@ use crate::image::{Descriptor, Digest, Manifest, Reference, Repository, media_ty
 mod script;
 mod waits;
 
+mod auth;
+
 use script::Script;
 
 const CONTENT: &[u8] = b"hello, world!";
