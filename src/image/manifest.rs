@@ -173,6 +173,52 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Returns the manifest that this one refers to, as signatures do.
+    #[must_use]
+    pub fn subject(&self) -> Option<&Descriptor> {
+        match &self.content {
+            Content::Image(image) => image.subject.as_ref(),
+            Content::Index(index) => index.subject.as_ref(),
+        }
+    }
+
+    /// Returns the manifest's own annotations.
+    #[must_use]
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        match &self.content {
+            Content::Image(image) => &image.annotations,
+            Content::Index(index) => &index.annotations,
+        }
+    }
+
+    /// Returns everything that must be in the repository before the manifest is: config and
+    /// layers, or the manifests of an index. Layers that are elsewhere (`urls`) are left out.
+    pub fn parts(&self) -> impl Iterator<Item = &Descriptor> {
+        let (config, rest) = match &self.content {
+            Content::Image(image) => (Some(&image.config), &image.layers),
+            Content::Index(index) => (None, &index.manifests),
+        };
+        config.into_iter().chain(rest.iter().filter(|part| part.urls.is_empty()))
+    }
+
+    /// Returns the descriptor under which the manifest is listed among the referrers of its subject
+    /// (OCI distribution-spec, "Listing Referrers"): with its annotations and its artifact type,
+    /// which an image manifest without one takes from its config.
+    #[must_use]
+    pub fn as_referrer(&self) -> Descriptor {
+        let artifact_type = match &self.content {
+            Content::Image(image) => {
+                let own = image.artifact_type.clone().filter(|text| !text.is_empty());
+                own.or_else(|| Some(image.config.media_type.clone()))
+            }
+            Content::Index(index) => index.artifact_type.clone(),
+        };
+        let annotations = self.annotations().clone();
+        Descriptor { artifact_type, annotations, ..self.descriptor() }
+    }
+}
+
 fn decide_media_type(value: &Value, declared: Option<&str>) -> Result<String, Error> {
     let own = value.get("mediaType").and_then(Value::as_str);
     let declared = declared

@@ -12,6 +12,10 @@ pub use oci_client::manifest::{
 /// A layer compressed with zstd.
 pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
+/// Two bytes, `{}`: the config of what is no image (OCI image-spec, manifest.md, "Guidance for an
+/// Empty Descriptor").
+pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
 /// All manifest media types rpub reads, in the order offered to a registry.
 pub const MANIFESTS: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 

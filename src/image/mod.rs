@@ -13,6 +13,7 @@ mod manifest;
 pub mod media_type;
 mod platform;
 mod reference;
+mod version;
 
 pub use config::{Empty, Healthcheck, History, ImageConfig, RootFs, RuntimeConfig};
 pub use descriptor::Descriptor;
@@ -23,3 +24,4 @@ pub use platform::Platform;
 pub use reference::{
     DEFAULT_REGISTRY, DEFAULT_TAG, Reference, RegistryName, Repository, RepositoryName, Tag,
 };
+pub use version::{Version, by_version};
