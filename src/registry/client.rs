@@ -16,7 +16,7 @@ use crate::blob::Source;
 use crate::credentials::{Credential, Fixed, Lookup, Secret};
 use crate::event::{Direction, Sink, TransferId, TransferOutcome};
 use crate::image::{
-    Descriptor, Digest, Manifest, Reference, RegistryName, Repository, RepositoryName,
+    Descriptor, Digest, Manifest, Reference, RegistryName, Repository, RepositoryName, Tag,
 };
 
 /// What a [`Client`] is made of.
@@ -234,6 +234,21 @@ impl Client {
         manifests::put(&session, &reference.manifest_key(), manifest).await
     }
 
+    /// Pushes the manifest's exact bytes under its digest and all of `tags`, in one request where the
+    /// registry can do that, and reads back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ManifestDigest`] when the registry then has another manifest there.
+    pub async fn push_manifest_tags(
+        &self,
+        repository: &Repository,
+        manifest: &Manifest,
+        tags: &[Tag],
+    ) -> Result<()> {
+        manifests::put_tags(&self.upstream(repository), manifest, tags).await
+    }
+
     /// Checks that `registry` accepts the user and password.
     ///
     /// # Errors
@@ -283,9 +298,15 @@ impl Client {
     }
 
     /// Returns the registry itself, to write to it.
-    fn upstream(&self, repository: &Repository) -> Session {
+    pub(super) fn upstream(&self, repository: &Repository) -> Session {
         let endpoint = self.shared.options.hosts.for_push(repository);
         Session::new(&self.shared, endpoint, Purpose::Write)
+    }
+
+    /// Returns the registry itself, to ask it what its mirrors do not know.
+    pub(super) fn origin(&self, repository: &Repository) -> Session {
+        let endpoint = self.shared.options.hosts.for_push(repository);
+        Session::new(&self.shared, endpoint, Purpose::Read)
     }
 
     /// Does `work` with each place to pull `repository` from, until one succeeds. The last one,

@@ -144,6 +144,21 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A manifest is there, or gone, but the list of its subject's referrers does not say so.
+    #[error("the list of what refers to {subject} could not be brought up to date")]
+    Referrers {
+        /// The subject.
+        subject: Digest,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+    /// Others changed the list of a manifest's referrers at the same time, again and again.
+    #[error("the list of what refers to {subject} is being changed by too many others at once")]
+    Raced {
+        /// The subject.
+        subject: Digest,
+    },
     /// A growing blob was given up by whoever writes it.
     #[error("the blob was given up while it was sent")]
     Abandoned,
@@ -179,7 +194,8 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Status(error) => error.kind(),
-            Self::Transport { .. } | Self::Stalled { .. } => Kind::Network,
+            Self::Transport { .. } | Self::Stalled { .. } | Self::Raced { .. } => Kind::Network,
+            Self::Referrers { source, .. } => source.kind(),
             Self::Protocol { .. }
             | Self::Redirect { .. }
             | Self::TooLarge { .. }
@@ -200,7 +216,7 @@ impl Error {
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Status(error) => Some(error.status),
-            Self::Token { source, .. } => source.status(),
+            Self::Token { source, .. } | Self::Referrers { source, .. } => source.status(),
             _ => None,
         }
     }
@@ -228,6 +244,21 @@ impl StatusError {
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {
         self.errors.iter().any(|(have, _)| have.eq_ignore_ascii_case(code))
+    }
+
+    /// Returns whether the registry says that a tag must stay what it is: a status of its own (ECR
+    /// 400, Harbor 412, GitLab 403, ACR 409), and some words.
+    #[must_use]
+    pub fn is_immutable_tag(&self) -> bool {
+        let says = |text: &str| {
+            let text = text.to_ascii_lowercase();
+            ["immutable", "cannot be overwritten", "tag already exists", "overwrite tag"]
+                .iter()
+                .any(|words| text.contains(words))
+        };
+        self.method == Method::PUT
+            && self.status.is_client_error()
+            && self.errors.iter().any(|(_, message)| says(message))
     }
 
     fn kind(&self) -> Kind {

@@ -5,14 +5,18 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::answer::Answer;
+use super::lists::{is_unknown, repeat};
 use super::location::redacted;
+use super::referrers::{self, OCI_SUBJECT};
 use super::retry::Budget;
 use super::session::{Body, Request, Session};
 use super::{Error, Result};
-use crate::image::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Reference, media_type};
+use crate::image::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Reference, Tag, media_type};
 
 /// The registry's word for the digest of what it sends.
 const CONTENT_DIGEST: &str = "docker-content-digest";
+/// The header by which a registry confirms a tag of `?tag=`.
+const OCI_TAG: &str = "oci-tag";
 
 /// Returns the descriptor of the manifest, by `HEAD` where that tells enough.
 pub(super) async fn resolve(session: &Session, reference: &Reference) -> Result<Descriptor> {
@@ -36,38 +40,93 @@ pub(super) async fn get(session: &Session, reference: &Reference) -> Result<Mani
     fetch(session, reference, &mut session.budget()).await
 }
 
-/// Sends the manifest's bytes to `key`, a tag or digest, and checks that they are there.
+/// Sends the manifest's bytes to `key`, a tag or digest, and checks that they are there. The list of
+/// its subject's referrers is brought up to date where the registry does not do that.
 pub(super) async fn put(session: &Session, key: &str, manifest: &Manifest) -> Result<()> {
     let mut budget = session.budget();
+    let answer = send(session, key, manifest, &mut budget).await?.expect_success().await?;
+    read_back(session, key, manifest, &mut budget).await?;
+    list_as_referrer(session, manifest, &answer, &mut budget).await
+}
+
+/// Sends the manifest's bytes once for all of `tags` (OCI distribution-spec, "Pushing Manifests",
+/// `?tag=`). Tags that the answer's `OCI-Tag` does not confirm are pushed one by one.
+pub(super) async fn put_tags(session: &Session, manifest: &Manifest, tags: &[Tag]) -> Result<()> {
+    let digest = manifest.digest.to_string();
+    let rest: Vec<&Tag> = match tags {
+        [] => return put(session, &digest, manifest).await,
+        [tag] => vec![tag],
+        tags => {
+            let path = format!("{digest}?");
+            let start = path.len();
+            let mut query = url::form_urlencoded::Serializer::for_suffix(path, start);
+            query.extend_pairs(tags.iter().map(|tag| ("tag", tag.as_str())));
+            let mut budget = session.budget();
+            let answer = send(session, &query.finish(), manifest, &mut budget).await?;
+            if is_unknown(answer.status()) {
+                // Whatever is wrong with it otherwise, the next request is told too.
+                tags.iter().collect()
+            } else {
+                let answer = answer.expect_success().await?;
+                read_back(session, &digest, manifest, &mut budget).await?;
+                list_as_referrer(session, manifest, &answer, &mut budget).await?;
+                let confirmed = confirmed(answer.headers());
+                tags.iter().filter(|tag| !confirmed.contains(&tag.as_str())).collect()
+            }
+        }
+    };
+    for tag in rest {
+        put(session, tag.as_str(), manifest).await?;
+    }
+    Ok(())
+}
+
+/// Returns the tags that an answer says were given: each in a header of its own, or with commas.
+fn confirmed(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers.get_all(OCI_TAG).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).collect()
+}
+
+/// Sends the manifest's bytes until there is an answer that no repetition would change.
+async fn send(
+    session: &Session,
+    key: &str,
+    manifest: &Manifest,
+    budget: &mut Budget,
+) -> Result<Answer> {
     let path = format!("manifests/{key}");
-    loop {
-        let url = match session.url(&path).await {
-            Ok(url) => url,
+    let url = loop {
+        match session.url(&path).await {
+            Ok(url) => break url,
             Err(error) => {
                 let what = format!("PUT {}/{path}", session.repository);
                 budget.wait(&what, error, &*session.shared.options.events).await?;
-                continue;
             }
-        };
-        let scopes = vec![session.scope("pull,push")];
-        let mut request = Request::new(Method::PUT, url, scopes);
-        let invalid = |_| Error::Manifest {
-            url: redacted(&request.url),
-            source: crate::image::Error::MediaType(manifest.media_type.clone()),
-        };
-        let content_type = HeaderValue::from_str(&manifest.media_type).map_err(invalid)?;
-        request.headers.insert(CONTENT_TYPE, content_type);
-        request.body = Body::Bytes(Bytes::from(manifest.bytes.clone()));
-        let sent = match session.send(&request).await {
-            Ok(answer) => answer.expect_success().await,
-            Err(error) => Err(error),
-        };
-        match sent {
-            Ok(_) => break,
-            Err(error) => session.wait(&request, error, &mut budget).await?,
         }
+    };
+    let mut request = Request::new(Method::PUT, url, vec![session.scope("pull,push")]);
+    let content_type = HeaderValue::from_str(&manifest.media_type);
+    let content_type = content_type.map_err(|_| Error::Manifest {
+        url: redacted(&request.url),
+        source: crate::image::Error::MediaType(manifest.media_type.clone()),
+    })?;
+    request.headers.insert(CONTENT_TYPE, content_type);
+    request.body = Body::Bytes(Bytes::from(manifest.bytes.clone()));
+    repeat(session, &request, budget).await
+}
+
+async fn list_as_referrer(
+    session: &Session,
+    manifest: &Manifest,
+    answer: &Answer,
+    budget: &mut Budget,
+) -> Result<()> {
+    match manifest.subject() {
+        Some(subject) if answer.header(OCI_SUBJECT) != subject.digest.to_string() => {
+            referrers::note(session, &subject.digest, manifest, budget).await
+        }
+        _ => Ok(()),
     }
-    read_back(session, key, manifest, &mut budget).await
 }
 
 async fn read_back(

@@ -14,29 +14,35 @@ mod auth;
 mod challenge;
 mod client;
 mod connections;
+mod delete;
 mod download;
 mod error;
 mod growing;
 mod host;
 mod hosts;
+mod lists;
 mod location;
 mod manifests;
 mod progress;
 mod pull;
 mod push;
 mod quirks;
+mod referrers;
 mod retry;
 mod session;
 mod token;
 
 pub use challenge::is_challenge;
 pub use client::{Client, ClientOptions, Pushed};
+pub use delete::Untagged;
 pub use download::{Attempts, Download, DownloadRequest};
 pub use error::{Error, Kind, StatusError};
 pub use growing::{Growing, Growth};
 pub use hosts::{Endpoint, Hosts};
+pub use lists::Pages;
 pub use pull::BlobStream;
 pub use quirks::{Mounting, Quirks, RangedPatch, RegistryKind, Support};
+pub use referrers::{Referrers, ReferrersSource};
 pub use retry::RetryPolicy;
 
 /// What the functions of this room return.

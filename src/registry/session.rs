@@ -141,8 +141,13 @@ impl Session {
 
     /// Returns the URL of `path` below the repository.
     pub(super) async fn url(&self, path: &str) -> Result<Url> {
+        self.registry_url(&format!("{}/{path}", self.repository.name)).await
+    }
+
+    /// Returns the URL of `path` below the registry's `/v2/`.
+    pub(super) async fn registry_url(&self, path: &str) -> Result<Url> {
         let access = self.host.access(&self.shared).await?;
-        let full = format!("v2/{}/{path}", self.repository.name);
+        let full = format!("v2/{path}");
         access.base.join(&full).map_err(|_| Error::Protocol {
             method: Method::GET,
             url: full,
