@@ -8,4 +8,4 @@ mod hash;
 mod source;
 
 pub use hash::{Hasher, HashingWriter, Mismatch, VerifyingReader};
-pub use source::{BytesSource, FileSource, Source};
+pub use source::{BytesSource, FileSource, HeldFile, Source};

@@ -1,7 +1,10 @@
 //! Sources of bytes that can be opened again, so that a failed upload can be repeated.
 
+use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -57,5 +60,51 @@ impl Source for BytesSource {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         let start = usize::try_from(offset).map_or(self.0.len(), |at| at.min(self.0.len()));
         Ok(Box::new(Cursor::new(self.0.slice(start..))))
+    }
+}
+
+/// An open file as a source: the same bytes whatever happens to its name.
+#[derive(Debug)]
+pub struct HeldFile {
+    file: Arc<File>,
+    size: u64,
+}
+
+impl HeldFile {
+    /// Returns a source of the whole file, as large as it is now.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be asked for its size.
+    pub fn new(file: File) -> io::Result<Self> {
+        let size = file.metadata()?.len();
+        Ok(Self { file: Arc::new(file), size })
+    }
+}
+
+impl Source for HeldFile {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(ReadAt { file: Arc::clone(&self.file), position: offset, end: self.size }))
+    }
+}
+
+/// Reads a file without moving its position.
+struct ReadAt {
+    file: Arc<File>,
+    position: u64,
+    end: u64,
+}
+
+impl Read for ReadAt {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let length = buffer.len().min(left);
+        let count = self.file.read_at(&mut buffer[..length], self.position)?;
+        self.position += count as u64;
+        Ok(count)
     }
 }

@@ -285,13 +285,7 @@ fn names(tags: &[String]) -> Result<Vec<Reference>, Error> {
 
 /// Parses a reference that the user gave.
 pub(super) fn reference(text: &str) -> Result<Reference, Error> {
-    let reference: Reference = text.parse().map_err(|error: crate::image::Error| {
-        let lower = text.to_lowercase();
-        let is_well_in_lower_case = lower != text && lower.parse::<Reference>().is_ok();
-        let error = Error::new(Kind::Settings, error.to_string());
-        if is_well_in_lower_case { error.hint(format!("write `{lower}`")) } else { error }
-    })?;
-    Ok(reference.or_latest())
+    Ok(super::names::name(text)?.or_latest())
 }
 
 fn delivery(args: &OutputArgs, push: bool) -> Result<Delivery, Error> {

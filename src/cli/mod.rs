@@ -5,6 +5,7 @@
 
 mod args;
 mod auth;
+mod blob;
 mod build;
 mod call;
 mod duration;
@@ -12,6 +13,8 @@ mod filter;
 mod images;
 mod import;
 mod login;
+mod manifest;
+mod names;
 mod output;
 mod prune;
 mod registry;
@@ -29,7 +32,9 @@ use clap::{CommandFactory, Parser};
 use crate::event::Sink;
 use crate::operations::{self, Error, Kind, Session};
 
-use args::{AuthCommand, BuilderCommand, Cli, Command, Global, ImageCommand, SystemCommand};
+use args::{
+    AuthCommand, BuilderCommand, Cli, Command, Global, ImageCommand, RepoCommand, SystemCommand,
+};
 use render::{Progress, ProgressMode};
 
 /// What a command needs beside its flags.
@@ -120,9 +125,8 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
         Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
             images::list(context, args).await
         }
-        Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => {
-            images::tag(context, args).await
-        }
+        Command::Tag(family) => names::tag(context, family).await,
+        Command::Image(ImageCommand::Tag(args)) => images::tag(context, args).await,
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
             images::remove(context, args).await
         }
@@ -146,6 +150,11 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
         Command::Whoami(args) => auth::whoami(context, args).await,
         Command::Auth(AuthCommand::Explain(args)) => auth::explain(context, args).await,
         Command::Auth(AuthCommand::Token(args)) => auth::token(context, args).await,
+        Command::Digest(args) => manifest::digest(context, args).await,
+        Command::Manifest(command) => manifest::manifest(context, command).await,
+        Command::Blob(command) => blob::blob(context, command).await,
+        Command::Repo(RepoCommand::Ls(args)) => names::repositories(context, args).await,
+        Command::Referrers(args) => manifest::referrers(context, args).await,
         Command::Serve(args) => serve::serve(context, args).await,
         // Answered in `dispatch`, before anything is opened.
         Command::Completion(_) | Command::Version(_) => Ok(()),

@@ -1,6 +1,8 @@
 //! Results on standard output.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -46,6 +48,17 @@ impl FormatArgs {
     }
 }
 
+impl FormatArgs {
+    /// Prints one result: `text`, unless JSON or a template is asked for.
+    pub(super) fn print(&self, text: &str, value: &Value) -> Result<(), Error> {
+        match self.format() {
+            Format::Table => print(text),
+            Format::Json => print(&value.to_string()),
+            Format::Template(template) => print(&from_template(&template, value)?),
+        }
+    }
+}
+
 /// Fills a template; a template that is not understood is a wrong flag.
 pub(super) fn from_template(template: &str, value: &Value) -> Result<String, Error> {
     fill(template, value)
@@ -79,18 +92,46 @@ pub(super) fn print_template(template: &str, rows: &[Value], id_header: &str) ->
 }
 
 /// Writes a file that was asked for, such as `--iidfile`: whole or not at all.
-pub(super) fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), Error> {
-    let failed = |error: io::Error| {
-        Error::new(Kind::User, format!("failed to write `{}`", path.display())).because(error)
-    };
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(std::path::Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let staged = Staged::new(path)?;
+    staged.writer()?.write_all(bytes).map_err(|error| unwritable(path, error))?;
+    staged.commit()
+}
+
+/// A file that gets its name when it is whole. Dropping it leaves nothing behind.
+pub(super) struct Staged {
+    file: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Makes a file without that name beside where it is to be.
+    pub(super) fn new(path: &Path) -> Result<Self, Error> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        let file = tempfile::NamedTempFile::new_in(directory);
+        let file = file.map_err(|error| unwritable(path, error))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Returns a writer to it.
+    pub(super) fn writer(&self) -> Result<File, Error> {
+        self.file.as_file().try_clone().map_err(|error| unwritable(&self.path, error))
+    }
+
+    /// Gives it its name.
+    pub(super) fn commit(self) -> Result<(), Error> {
+        let Self { file, path } = self;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        let permitted = file.as_file().set_permissions(mode);
+        permitted.map_err(|error| unwritable(&path, error))?;
+        file.persist(&path).map_err(|error| unwritable(&path, error.error))?;
+        Ok(())
+    }
+}
+
+fn unwritable(path: &Path, error: io::Error) -> Error {
+    Error::new(Kind::User, format!("failed to write `{}`", path.display())).because(error)
 }
 
 /// `version`.

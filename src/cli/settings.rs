@@ -204,6 +204,11 @@ fn add_build_arg(args: &mut BTreeMap<String, String>, text: &str) -> Result<(), 
     Ok(())
 }
 
+/// Returns what `--platform` means; none without one.
+pub(crate) fn platform_given(given: Option<&str>) -> Result<Option<Platform>, Error> {
+    given.map(|text| platform(Some(text))).transpose()
+}
+
 /// Returns what `--platform` means; this machine's without one.
 pub(crate) fn platform(given: Option<&str>) -> Result<Platform, Error> {
     let Some(text) = given else { return Ok(Platform::host()) };

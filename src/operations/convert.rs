@@ -53,7 +53,14 @@ impl From<registry::Error> for Error {
             registry::Kind::Integrity => Kind::Integrity,
             registry::Kind::Local => Kind::Internal,
         };
-        Self::of(kind, error)
+        let is_immutable = matches!(
+            &error, registry::Error::Status(status) if status.is_immutable_tag()
+        );
+        let error = Self::of(kind, error);
+        if is_immutable {
+            return error.hint("the registry lets no tag move: push under a tag that is not taken");
+        }
+        error
     }
 }
 

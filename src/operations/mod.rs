@@ -13,6 +13,7 @@ mod images;
 mod import;
 mod layout;
 mod login;
+mod objects;
 mod prune;
 mod publish;
 mod pull;
@@ -36,6 +37,11 @@ pub use import::{ImportReport, ImportRequest, ImportSource, import};
 pub use login::{
     Access, Verify, authorization, explain_credential, login, logout, logout_all, whoami,
 };
+pub use objects::{
+    BlobSource, ListRequest, ManifestToPut, TagOrder, UntaggedBy, blob_head, get_blob,
+    get_manifest, head_manifest, list_referrers, list_repositories, list_tags, put_blob,
+    put_manifest, remove_blob, remove_manifest, remove_tag,
+};
 pub use prune::{
     PruneMode, PruneRequest, PruneScope, Pruned, PrunedItem, bound_cache, disk_usage, prune,
 };
@@ -50,6 +56,7 @@ pub use crate::build::{Allowed, Explain, Network, Shells};
 pub use crate::credentials::{Attempt, Outcome, Place, Saved, Secret};
 pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
 pub use crate::registry::RetryPolicy;
+pub use crate::registry::{Referrers, ReferrersSource};
 pub use crate::remote::GitSettings;
 pub use crate::sandbox::{Limit, LimitedResource};
 pub use crate::store::{Amount, Usage};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::context::{Role, TestContext, World};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 20] = [
     "build",
     "build-push",
     "push",
@@ -20,6 +20,11 @@ const COMMANDS: [&str; 15] = [
     "logout",
     "serve",
     "import",
+    "digest",
+    "manifest",
+    "blob",
+    "repo",
+    "referrers",
     "version",
 ];
 

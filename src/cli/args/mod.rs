@@ -3,6 +3,7 @@
 mod auth;
 mod build;
 mod network;
+mod objects;
 mod steps;
 
 use std::path::PathBuf;
@@ -16,6 +17,11 @@ pub(crate) use auth::{
 };
 pub(crate) use build::{BuildArgs, OutputArgs, PullWhen};
 pub(crate) use network::NetworkArgs;
+pub(crate) use objects::{
+    BlobCommand, BlobGetArgs, BlobHeadArgs, BlobPutArgs, BlobRmArgs, DigestArgs, ManifestCommand,
+    ManifestGetArgs, ManifestPutArgs, ManifestRmArgs, NameFilterArgs, ReferrersArgs, RepoCommand,
+    RepoLsArgs, SortOrder, TagCommand, TagFamily, TagLsArgs, TagRmArgs,
+};
 pub(crate) use steps::StepArgs;
 
 /// Builds container images rootlessly, publishes only what the registry lacks, and serves images.
@@ -87,8 +93,8 @@ pub(crate) enum Command {
     /// Work with images
     #[command(subcommand)]
     Image(ImageCommand),
-    /// Give an image another name
-    Tag(TagArgs),
+    /// Give an image another name, or list and remove the tags of a registry
+    Tag(TagFamily),
     /// Remove names and images
     Rmi(RmiArgs),
     /// Show everything about an image
@@ -116,6 +122,19 @@ pub(crate) enum Command {
     /// See which credentials open a repository, or get a token
     #[command(subcommand)]
     Auth(AuthCommand),
+    /// Print the digest of an image in its registry
+    Digest(DigestArgs),
+    /// Work with the manifests of a registry
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
+    /// Work with the blobs of a registry
+    #[command(subcommand)]
+    Blob(BlobCommand),
+    /// Work with the repositories of a registry
+    #[command(subcommand)]
+    Repo(RepoCommand),
+    /// List what refers to an image: signatures, attestations and other artifacts
+    Referrers(ReferrersArgs),
     /// Serve the store as a registry
     Serve(ServeArgs),
     /// Print a shell completion script

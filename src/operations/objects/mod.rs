@@ -1,0 +1,13 @@
+//! Single objects of a registry: tags, manifests, blobs, repositories, referrers.
+
+mod blobs;
+mod lists;
+mod manifests;
+mod referrers;
+mod tags;
+
+pub use blobs::{BlobSource, blob_head, get_blob, put_blob, remove_blob};
+pub use lists::{ListRequest, TagOrder, list_repositories, list_tags};
+pub use manifests::{ManifestToPut, get_manifest, head_manifest, put_manifest, remove_manifest};
+pub use referrers::list_referrers;
+pub use tags::{UntaggedBy, remove_tag};
