@@ -215,7 +215,7 @@ impl Manifest {
             Content::Index(index) => index.artifact_type.clone(),
         };
         let annotations = self.annotations().clone();
-        Descriptor { artifact_type, annotations, ..self.descriptor() }
+        Descriptor { annotations, artifact_type, ..self.descriptor() }
     }
 }
 

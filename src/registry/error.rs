@@ -195,12 +195,11 @@ impl Error {
         match self {
             Self::Status(error) => error.kind(),
             Self::Transport { .. } | Self::Stalled { .. } | Self::Raced { .. } => Kind::Network,
-            Self::Referrers { source, .. } => source.kind(),
             Self::Protocol { .. }
             | Self::Redirect { .. }
             | Self::TooLarge { .. }
             | Self::Manifest { .. } => Kind::Protocol,
-            Self::Token { source, .. } => source.kind(),
+            Self::Token { source, .. } | Self::Referrers { source, .. } => source.kind(),
             Self::Credentials { .. } => Kind::Denied,
             Self::Mismatch { .. } | Self::ManifestDigest { .. } => Kind::Integrity,
             Self::Source { .. } | Self::Abandoned => Kind::Local,

@@ -232,7 +232,7 @@ mod tests {
         let there = |path: &str| Some(format!("https://r.example:5000{path}"));
         let cases = [
             (r#"</v2/a/tags/list?last=b&n=2>; rel="next""#, there("/v2/a/tags/list?last=b&n=2")),
-            (r#"<http://other/v2/a/tags/list?x=1%2F2>;rel=next"#, there("/v2/a/tags/list?x=1%2F2")),
+            ("<http://other/v2/a/tags/list?x=1%2F2>;rel=next", there("/v2/a/tags/list?x=1%2F2")),
             (r#"<list?last=c>; rel="next""#, there("/v2/a/tags/list?last=c")),
             (r#"<?last=c>; rel="next""#, there("/v2/a/tags/list?last=c")),
             (r#"</first>; rel="prev", </v2/x?last=a,b>; REL="next""#, there("/v2/x?last=a,b")),

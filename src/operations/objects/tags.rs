@@ -84,13 +84,14 @@ async fn without_tags(
             .hint("deletion may be off there: for distribution, `storage.delete.enabled`"));
     }
     let stand_in = stand_in(session, repository, &original, tag.as_str()).await?;
-    let moved = session.client.push_manifest_tags(repository, &stand_in, &[tag.clone()]).await;
+    let moved =
+        session.client.push_manifest_tags(repository, &stand_in, std::slice::from_ref(tag)).await;
     if let Err(error) = moved {
         tracing::debug!(%error, "the tag cannot be moved");
         return by_digest(session, repository, tag, digest, force).await;
     }
     if let Err(error) = session.client.delete_manifest(repository, &stand_in.digest).await {
-        session.client.push_manifest_tags(repository, &original, &[tag.clone()]).await?;
+        session.client.push_manifest_tags(repository, &original, std::slice::from_ref(tag)).await?;
         return Err(error.into());
     }
     Ok(UntaggedBy::StandIn)
