@@ -2,57 +2,20 @@
 
 use std::io;
 
-use flate2::{Compress, FlushCompress};
+use libdeflater::{CompressionLvl, Compressor};
 
 use super::Compression;
-
-/// How far back deflate can refer (RFC 1951, section 2), so how much of the last block the next
-/// one needs.
-pub(super) const WINDOW: usize = 32 * 1024;
 
 /// The unit in which a block is looked at for whether deflating it is worth the time.
 const UNIT: usize = 64 * 1024;
 
-/// Bytes to compress, after the bytes of the stream that came directly before them.
-#[derive(Debug, Default)]
-pub(super) struct Block {
-    bytes: Vec<u8>,
-    /// Where the block's own bytes begin.
-    start: usize,
-}
-
-impl Block {
-    /// Returns an empty block in `buffer`, which follows `previous`.
-    pub(super) fn after(previous: &Self, mut buffer: Vec<u8>) -> Self {
-        let from = previous.bytes.len().saturating_sub(WINDOW);
-        buffer.clear();
-        buffer.extend_from_slice(&previous.bytes[from..]);
-        Self { start: buffer.len(), bytes: buffer }
-    }
-
-    /// Returns the block's own bytes.
-    pub(super) fn content(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
-
-    /// Takes bytes until the block has `size`; returns how many.
-    pub(super) fn fill(&mut self, bytes: &[u8], size: usize) -> usize {
-        let count = bytes.len().min(size - self.content().len());
-        self.bytes.extend_from_slice(&bytes[..count]);
-        count
-    }
-
-    /// Returns the buffer for another use.
-    pub(super) fn into_buffer(self) -> Vec<u8> {
-        self.bytes
-    }
-}
+/// How far a unit is searched for strings that repeat.
+const SEARCHED: usize = 32 * 1024;
 
 /// What compresses one block after another.
 pub(super) enum BlockCompressor {
-    Gzip(flate2::Compression),
-    /// gzip without deflating: zlib's own level 0 cuts its stored blocks by the room it finds in the
-    /// output buffer, and the bytes must depend on nothing but the tar.
+    Gzip(Box<Compressor>),
+    /// gzip without deflating.
     Stored,
     Zstd(zstd::bulk::Compressor<'static>),
     None,
@@ -62,53 +25,57 @@ impl BlockCompressor {
     pub(super) fn new(compression: Compression) -> io::Result<Self> {
         Ok(match compression {
             Compression::Gzip(0) => Self::Stored,
-            Compression::Gzip(level) => Self::Gzip(flate2::Compression::new(level.min(9))),
+            Compression::Gzip(level) => {
+                let level = i32::try_from(level.min(9)).unwrap_or(9);
+                let level = CompressionLvl::new(level).expect("1 to 9 are levels");
+                Self::Gzip(Box::new(Compressor::new(level)))
+            }
             Compression::Zstd(level) => Self::Zstd(zstd::bulk::Compressor::new(level)?),
             Compression::None => Self::None,
         })
     }
 
-    /// Fills the empty `out` with `block` compressed, and returns the CRC-32 of its content where the format needs it.
-    pub(super) fn compress(
-        &mut self,
-        block: &Block,
-        out: &mut Vec<u8>,
-    ) -> io::Result<crc32fast::Hasher> {
-        let mut crc = crc32fast::Hasher::new();
+    /// Fills the empty `out` with `block` compressed: whole gzip members, or one zstd frame.
+    pub(super) fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Gzip(level) => {
-                crc.update(block.content());
-                deflate_block(*level, block, out)?;
-            }
-            Self::Stored => {
-                crc.update(block.content());
-                store(block.content(), out);
-            }
+            Self::Gzip(compressor) => compress_members(compressor, block, out)?,
+            Self::Stored => store_member(block, out),
             Self::Zstd(compressor) => {
                 // Writes from the buffer's start, which is right as every block has its own.
-                out.reserve(zstd::zstd_safe::compress_bound(block.content().len()));
-                compressor.compress_to_buffer(block.content(), out)?;
+                out.reserve(zstd::zstd_safe::compress_bound(block.len()));
+                compressor.compress_to_buffer(block, out)?;
             }
-            Self::None => out.extend_from_slice(block.content()),
+            Self::None => out.extend_from_slice(block),
         }
-        Ok(crc)
+        Ok(())
     }
 }
 
-/// Deflates the compressible parts of `block` and stores the others.
-fn deflate_block(level: flate2::Compression, block: &Block, out: &mut Vec<u8>) -> io::Result<()> {
-    let mut at = block.start;
-    while at < block.bytes.len() {
-        let (end, compressed) = next_run(&block.bytes, at);
-        let run = &block.bytes[at..end];
+/// Makes a member of each run of `block`: deflated where that gains something, else stored.
+fn compress_members(
+    compressor: &mut Compressor,
+    block: &[u8],
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    let mut at = 0;
+    loop {
+        let (end, compressed) = next_run(block, at);
+        let run = &block[at..end];
         if compressed {
-            store(run, out);
+            store_member(run, out);
         } else {
-            deflate_run(level, &block.bytes[at.saturating_sub(WINDOW)..at], run, out)?;
+            let before = out.len();
+            out.resize(before + compressor.gzip_compress_bound(run.len()), 0);
+            let written =
+                compressor.gzip_compress(run, &mut out[before..]).map_err(io::Error::other)?;
+            out.truncate(before + written);
         }
         at = end;
+        // An empty block is a member, too: a layer has at least one.
+        if at >= block.len() {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// Returns where the run of units of the same kind that begins at `at` ends, and whether the run
@@ -123,37 +90,11 @@ fn next_run(bytes: &[u8], at: usize) -> (usize, bool) {
     (end, compressed)
 }
 
-fn deflate_run(
-    level: flate2::Compression,
-    dictionary: &[u8],
-    run: &[u8],
-    out: &mut Vec<u8>,
-) -> io::Result<()> {
-    // Always a new one: zlib-rs's `reset` leaves the old window, whose bytes beyond the new input
-    // still sway which of two equal matches is taken, so the output would depend on which block the
-    // thread had before. A new one costs some 20 microseconds.
-    let mut deflate = Compress::new(level, false);
-    if !dictionary.is_empty() {
-        deflate.set_dictionary(dictionary).map_err(io::Error::other)?;
-    }
-    let before = deflate.total_in();
-    // Room for all of it, so that the compressor never has to stop and start again.
-    out.reserve(run.len() + run.len() / 64 + 1024);
-    loop {
-        let taken = usize::try_from(deflate.total_in() - before).unwrap_or(run.len());
-        deflate.compress_vec(&run[taken..], out, FlushCompress::Sync).map_err(io::Error::other)?;
-        let done = deflate.total_in() - before == run.len() as u64;
-        // A flush is whole when it left room in the output.
-        if done && out.len() < out.capacity() {
-            return Ok(());
-        }
-        out.reserve(run.len() / 4 + 1024);
-    }
-}
-
-/// Appends `run` as stored blocks (RFC 1951, section 3.2.4), at a byte boundary.
-fn store(run: &[u8], out: &mut Vec<u8>) {
-    out.reserve(run.len() + (run.len() / usize::from(u16::MAX) + 1) * 5);
+/// Appends `run` as a member of stored blocks (RFC 1952, section 2.3; RFC 1951, section 3.2.4).
+fn store_member(run: &[u8], out: &mut Vec<u8>) {
+    out.reserve(run.len() + (run.len() / usize::from(u16::MAX) + 1) * 5 + 32);
+    // deflate, no flags, no time, unknown operating system.
+    out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
     for chunk in run.chunks(usize::from(u16::MAX)) {
         let length = u16::try_from(chunk.len()).unwrap_or(u16::MAX);
         out.push(0);
@@ -161,6 +102,11 @@ fn store(run: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&(!length).to_le_bytes());
         out.extend_from_slice(chunk);
     }
+    // The last block: final, fixed codes, empty.
+    out.extend_from_slice(&[0x03, 0x00]);
+    out.extend_from_slice(&crc32fast::hash(run).to_le_bytes());
+    let size = u32::try_from(run.len()).expect("a block is small");
+    out.extend_from_slice(&size.to_le_bytes());
 }
 
 /// Returns whether deflating `unit` would gain next to nothing: its bytes are spread as evenly as
@@ -185,7 +131,7 @@ fn looks_compressed(unit: &[u8]) -> bool {
     // is about 0.1 bits a byte that deflate could save.
     let meetings: u64 = counts.iter().map(|count| count * count).sum();
     let even = total + total * (total - 1) / 256;
-    meetings * 10 < even * 11 && !repeats(&unit[..unit.len().min(WINDOW)])
+    meetings * 10 < even * 11 && !repeats(&unit[..unit.len().min(SEARCHED)])
 }
 
 /// Returns whether strings of four bytes come again in `bytes` often enough to matter.
@@ -234,15 +180,5 @@ mod tests {
         bytes.extend(noise(UNIT + UNIT / 2));
         assert_eq!(next_run(&bytes, 0), (2 * UNIT, false));
         assert_eq!(next_run(&bytes, 2 * UNIT), (bytes.len(), true));
-    }
-
-    #[test]
-    fn the_next_block_knows_the_end_of_the_last() {
-        let mut first = Block::default();
-        assert_eq!(first.fill(&vec![1; 50_000], 40_000), 40_000);
-        let mut second = Block::after(&first, vec![9; 10]);
-        assert_eq!((second.content().len(), second.bytes.len()), (0, WINDOW));
-        second.fill(&[2; 10], 40_000);
-        assert_eq!(second.content(), [2; 10]);
     }
 }

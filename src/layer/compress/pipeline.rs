@@ -15,17 +15,11 @@ use crate::blob::Hasher;
 use crate::image::Digest;
 
 use super::Compression;
-use super::block::{Block, BlockCompressor};
-
-/// What is known of a block once it is compressed.
-struct Done {
-    bytes: Vec<u8>,
-    crc: crc32fast::Hasher,
-}
+use super::block::BlockCompressor;
 
 struct Job {
-    block: Block,
-    result: SyncSender<io::Result<Done>>,
+    block: Vec<u8>,
+    result: SyncSender<io::Result<Vec<u8>>>,
 }
 
 /// Buffers that are used again, so that a layer costs as many as are in flight.
@@ -44,49 +38,25 @@ fn give(buffers: &Mutex<Vec<Vec<u8>>>, mut buffer: Vec<u8>) {
     buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
 }
 
-/// Where compressed blocks go, in order: the writer, its digest, and the frame around the blocks.
+/// Where compressed blocks go, in order: the writer and the digest of what it got.
 pub(super) struct Output<W> {
     out: W,
     hasher: Hasher,
-    crc: crc32fast::Hasher,
-    compression: Compression,
-    tar_bytes: u64,
 }
 
 impl<W: Write> Output<W> {
-    pub(super) fn new(out: W, compression: Compression) -> Self {
-        let crc = crc32fast::Hasher::new();
-        Self { out, hasher: Hasher::default(), crc, compression, tar_bytes: 0 }
+    pub(super) fn new(out: W) -> Self {
+        Self { out, hasher: Hasher::default() }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes one compressed block.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
         self.out.write_all(bytes)
     }
 
-    /// Writes one compressed block, after the format's header if it is the first.
-    pub(super) fn put(&mut self, bytes: &[u8], crc: &crc32fast::Hasher) -> io::Result<()> {
-        if matches!(self.compression, Compression::Gzip(_)) {
-            if self.hasher.count() == 0 {
-                // RFC 1952, section 2.3: deflate, no flags, no time, unknown operating system.
-                self.write(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff])?;
-            }
-            self.crc.combine(crc);
-        }
-        self.write(bytes)
-    }
-
-    /// Writes the format's end and returns the writer and what it got.
-    pub(super) fn finish(mut self, tar_bytes: u64) -> io::Result<(W, Digest, u64)> {
-        self.tar_bytes = tar_bytes;
-        if matches!(self.compression, Compression::Gzip(_)) {
-            // The last block: final, fixed codes, empty (RFC 1951, section 3.2.6).
-            self.write(&[0x03, 0x00])?;
-            let crc = self.crc.clone().finalize();
-            self.write(&crc.to_le_bytes())?;
-            let size = u32::try_from(self.tar_bytes & u64::from(u32::MAX)).unwrap_or_default();
-            self.write(&size.to_le_bytes())?;
-        }
+    /// Returns the writer and what it got.
+    pub(super) fn finish(mut self) -> io::Result<(W, Digest, u64)> {
         self.out.flush()?;
         let (digest, size) = self.hasher.finish();
         Ok((self.out, digest, size))
@@ -96,7 +66,7 @@ impl<W: Write> Output<W> {
 /// The running threads of one layer.
 pub(super) struct Pipeline<W> {
     jobs: Option<SyncSender<Job>>,
-    order: Option<SyncSender<Receiver<io::Result<Done>>>>,
+    order: Option<SyncSender<Receiver<io::Result<Vec<u8>>>>>,
     workers: Vec<JoinHandle<()>>,
     output: Option<JoinHandle<io::Result<Output<W>>>>,
     pool: Arc<Pool>,
@@ -135,14 +105,13 @@ impl<W: Write + Send + 'static> Pipeline<W> {
         Ok(pipeline)
     }
 
-    /// Sends a whole block off and returns an empty one that follows it.
-    pub(super) fn send(&mut self, block: Block) -> io::Result<Block> {
-        let next = Block::after(&block, take(&self.pool.blocks));
+    /// Sends a whole block off and returns an empty one.
+    pub(super) fn send(&mut self, block: Vec<u8>) -> io::Result<Vec<u8>> {
         let (result, receiver) = sync_channel(1);
         let placed = self.order.as_ref().is_some_and(|order| order.send(receiver).is_ok());
         let sent = placed
             && self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job { block, result }).is_ok());
-        if sent { Ok(next) } else { Err(self.failure()) }
+        if sent { Ok(take(&self.pool.blocks)) } else { Err(self.failure()) }
     }
 
     /// Waits until everything sent is written, and returns the output.
@@ -196,10 +165,10 @@ fn work(compression: Compression, jobs: &Mutex<Receiver<Job>>, pool: &Pool) {
             .map_err(|error| io::Error::new(error.kind(), error.to_string()))
             .and_then(|compressor| {
                 let mut bytes = take(&pool.outputs);
-                let crc = compressor.compress(&block, &mut bytes)?;
-                Ok(Done { bytes, crc })
+                compressor.compress(&block, &mut bytes)?;
+                Ok(bytes)
             });
-        give(&pool.blocks, block.into_buffer());
+        give(&pool.blocks, block);
         // Nobody listens any more when the output thread has failed; the next `recv` then ends this.
         drop(result.send(done));
     }
@@ -207,15 +176,15 @@ fn work(compression: Compression, jobs: &Mutex<Receiver<Job>>, pool: &Pool) {
 
 fn write_in_order<W: Write>(
     mut output: Output<W>,
-    order: &Receiver<Receiver<io::Result<Done>>>,
+    order: &Receiver<Receiver<io::Result<Vec<u8>>>>,
     pool: &Pool,
 ) -> io::Result<Output<W>> {
     for pending in order {
-        let done = pending
+        let bytes = pending
             .recv()
             .map_err(|_| io::Error::other("a thread that compresses the layer panicked"))??;
-        output.put(&done.bytes, &done.crc)?;
-        give(&pool.outputs, done.bytes);
+        output.put(&bytes)?;
+        give(&pool.outputs, bytes);
     }
     Ok(output)
 }

@@ -6,7 +6,7 @@ use std::thread;
 use crate::blob::Hasher;
 use crate::image::DiffId;
 
-use super::block::{Block, BlockCompressor};
+use super::block::BlockCompressor;
 use super::pipeline::{Output, Pipeline};
 use super::{Compression, SealedLayer};
 
@@ -16,7 +16,8 @@ const MOST_THREADS: usize = 8;
 /// How much of the tar a block takes. Part of the format: another size makes other bytes.
 const fn block_size(compression: Compression) -> usize {
     match compression {
-        // Large enough that a new block's tables cost little; few enough bytes in flight.
+        // Large enough that what deflate learns from it is nearly all there is to learn; few enough
+        // bytes in flight.
         Compression::Gzip(_) => 512 * 1024,
         // Each block is a frame that knows nothing of the one before, so it is larger.
         Compression::Zstd(_) => 4 * 1024 * 1024,
@@ -52,7 +53,7 @@ pub struct LayerWriter<W: Write + Send + 'static> {
     compression: Compression,
     threads: usize,
     tar: Hasher,
-    block: Block,
+    block: Vec<u8>,
     stage: Stage<W>,
 }
 
@@ -71,8 +72,8 @@ impl<W: Write + Send + 'static> LayerWriter<W> {
             compression,
             threads,
             tar: Hasher::default(),
-            block: Block::default(),
-            stage: Stage::Here(Output::new(out, compression), None),
+            block: Vec::new(),
+            stage: Stage::Here(Output::new(out), None),
         }
     }
 
@@ -92,7 +93,7 @@ impl<W: Write + Send + 'static> LayerWriter<W> {
     /// What the writer below gave, now or earlier.
     pub fn finish_with_output(mut self) -> io::Result<(SealedLayer, W)> {
         // An empty tar still makes a whole gzip member or zstd frame.
-        if !self.block.content().is_empty() || self.tar.count() == 0 {
+        if !self.block.is_empty() || self.tar.count() == 0 {
             self.seal_block()?;
         }
         let output = match std::mem::replace(&mut self.stage, Stage::Failed) {
@@ -101,7 +102,7 @@ impl<W: Write + Send + 'static> LayerWriter<W> {
             Stage::Failed => return Err(failed_before()),
         };
         let (diff_id, uncompressed_size) = self.tar.finish();
-        let (out, digest, size) = output.finish(uncompressed_size)?;
+        let (out, digest, size) = output.finish()?;
         let diff_id = DiffId(diff_id);
         let media_type = self.compression.media_type().to_owned();
         Ok((SealedLayer { digest, size, diff_id, uncompressed_size, media_type }, out))
@@ -109,7 +110,7 @@ impl<W: Write + Send + 'static> LayerWriter<W> {
 
     /// Hashes the block and compresses it here or sends it to the threads.
     fn seal_block(&mut self) -> io::Result<()> {
-        self.tar.update(self.block.content());
+        self.tar.update(&self.block);
         let block = std::mem::take(&mut self.block);
         let sealed = self.seal(block);
         if sealed.is_err() {
@@ -119,8 +120,8 @@ impl<W: Write + Send + 'static> LayerWriter<W> {
         Ok(())
     }
 
-    fn seal(&mut self, block: Block) -> io::Result<Block> {
-        let is_whole = block.content().len() == block_size(self.compression);
+    fn seal(&mut self, block: Vec<u8>) -> io::Result<Vec<u8>> {
+        let is_whole = block.len() == block_size(self.compression);
         let in_threads = self.threads > 1 && is_whole && self.compression != Compression::None;
         self.stage = match std::mem::replace(&mut self.stage, Stage::Failed) {
             Stage::Here(output, _) if in_threads => {
@@ -145,16 +146,18 @@ impl<W: Write + Send + 'static> LayerWriter<W> {
 fn seal_here<W: Write>(
     output: &mut Output<W>,
     compressor: &mut BlockCompressor,
-    block: Block,
-) -> io::Result<Block> {
+    mut block: Vec<u8>,
+) -> io::Result<Vec<u8>> {
     if matches!(compressor, BlockCompressor::None) {
-        output.put(block.content(), &crc32fast::Hasher::new())?;
-        return Ok(Block::after(&Block::default(), block.into_buffer()));
+        output.put(&block)?;
+        block.clear();
+        return Ok(block);
     }
     let mut bytes = Vec::new();
-    let crc = compressor.compress(&block, &mut bytes)?;
-    output.put(&bytes, &crc)?;
-    Ok(Block::after(&block, bytes))
+    compressor.compress(&block, &mut bytes)?;
+    output.put(&bytes)?;
+    bytes.clear();
+    Ok(bytes)
 }
 
 fn failed_before() -> io::Error {
@@ -167,8 +170,9 @@ impl<W: Write + Send + 'static> Write for LayerWriter<W> {
             return Err(failed_before());
         }
         let size = block_size(self.compression);
-        let count = self.block.fill(bytes, size);
-        if self.block.content().len() == size {
+        let count = bytes.len().min(size - self.block.len());
+        self.block.extend_from_slice(&bytes[..count]);
+        if self.block.len() == size {
             self.seal_block()?;
         }
         Ok(count)

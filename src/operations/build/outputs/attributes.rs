@@ -188,7 +188,7 @@ impl Attributes {
                     .hint(format!("give a number from {least} to {most}"))
             })
         };
-        let default = i32::try_from(Compression::DEFAULT_GZIP_LEVEL).unwrap_or(3);
+        let default = i32::try_from(Compression::DEFAULT_GZIP_LEVEL).unwrap_or_default();
         match name.as_deref() {
             None | Some("gzip") => {
                 let level = level_within(0..=9, default)?;
