@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rpub_global_optspecs
-    string join \n store= cache-size= progress= q/quiet insecure-registry= ca-file= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= h/help V/version
+    string join \n store= cache-size= progress= q/quiet insecure-registry= ca-file= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= concurrency= limit-rate= h/help V/version
 end
 
 function __fish_rpub_needs_command
@@ -38,6 +38,8 @@ complete -c rpub -n "__fish_rpub_needs_command" -l retry-times -d 'Try a failed 
 complete -c rpub -n "__fish_rpub_needs_command" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_needs_command" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_needs_command" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_needs_command" -s V -l version -d 'Print version'
@@ -122,6 +124,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l retry-times -d 'Try 
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -185,6 +189,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l retry-times -d 
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -209,6 +215,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand push" -l retry-times -d 'Try a
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l platform -d 'Pull for this platform [default: this machine\'s]' -r
@@ -226,6 +234,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand pull" -l retry-times -d 'Try a
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s f -l filter -d 'Show only images with dangling=BOOL or reference=PATTERN (repeatable)' -r
@@ -244,6 +254,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand images" -l retry-times -d 'Try
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l no-trunc -d 'Do not shorten ids'
@@ -263,6 +275,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_sub
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -f -a "build" -d 'Build an image from a Dockerfile'
@@ -330,6 +344,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -356,6 +372,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-trunc -d 'Do not shorten ids'
@@ -377,6 +395,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l no-trunc -d 'Do not shorten ids'
@@ -397,6 +417,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -413,6 +435,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -429,6 +453,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -445,6 +471,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
@@ -462,6 +490,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
@@ -480,6 +510,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -497,6 +529,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l no-trunc -d 'Do not shorten ids and instructions'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -s h -l help -d 'Print help'
@@ -517,6 +551,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from help" -f -a "build" -d 'Build an image from a Dockerfile'
@@ -543,6 +579,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -a "ls" -d 'List the tags of a repository in its registry'
@@ -571,6 +609,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l include -d 'List only names that this regular expression matches from start to end (repeatable)' -r
@@ -594,6 +634,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -610,6 +652,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s f -l force -d 'Where a registry can only delete whole images, do so though other tags go too'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
@@ -627,6 +671,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s f -l force -d 'Where a registry can only delete whole images, do so though other tags go too'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
@@ -647,6 +693,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l retry-times -d 'Try a 
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s h -l help -d 'Print help'
@@ -665,6 +713,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l retry-times -d 'Tr
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -682,6 +732,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand history" -l retry-times -d 'Tr
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l no-trunc -d 'Do not shorten ids and instructions'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -s h -l help -d 'Print help'
@@ -702,6 +754,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand import" -l retry-times -d 'Try
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -719,6 +773,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand df" -l retry-times -d 'Try a f
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand df" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
@@ -737,6 +793,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand prune" -l retry-times -d 'Try 
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s f -l force -d 'Do not ask'
@@ -756,6 +814,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_su
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -f -a "df" -d 'Show what the store takes on disk'
@@ -776,6 +836,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
@@ -794,6 +856,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
@@ -816,6 +880,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_s
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
@@ -836,6 +902,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
@@ -859,6 +927,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand login" -l retry-times -d 'Try 
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l password-stdin -d 'Read the password from standard input'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l no-verify -d 'Do not ask the registry whether the credentials are right'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s q -l quiet -d 'Show no progress, print only the result'
@@ -877,6 +947,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand logout" -l retry-times -d 'Try
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s a -l all -d 'Log out of every registry'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s h -l help -d 'Print help'
@@ -895,6 +967,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l retry-times -d 'Try
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -911,6 +985,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -f -a "explain" -d 'Show where credentials for an image are looked for, and which are used'
@@ -931,6 +1007,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -947,6 +1025,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l push -d 'Ask for a token that may push, too'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s H -l header -d 'Print the whole header, as in curl -H "$(rpub auth token -H NAME)" URL'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s q -l quiet -d 'Show no progress, print only the result'
@@ -970,6 +1050,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand digest" -l retry-times -d 'Try
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l full-ref -d 'Print the name too'
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -s h -l help -d 'Print help'
@@ -987,6 +1069,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "get" -d 'Print a manifest or index, byte by byte as it is in the registry'
@@ -1014,6 +1098,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l platform -d 'Of an index, take the manifest for this platform' -r
@@ -1032,6 +1118,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l platform -d 'Of an index, take the manifest for this platform' -r
@@ -1050,6 +1138,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s t -l tag -d 'Give it this tag too (repeatable)' -r
@@ -1069,6 +1159,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l by-digest -d 'Give it no tag'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
@@ -1089,6 +1181,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l by-digest -d 'Give it no tag'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
@@ -1106,6 +1200,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
@@ -1123,6 +1219,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
@@ -1140,6 +1238,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
@@ -1162,6 +1262,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "get" -d 'Print a blob, or write it to a file'
@@ -1188,6 +1290,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s o -l output -d 'Write to this file instead of standard output' -r -F
@@ -1205,6 +1309,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1222,6 +1328,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l media-type -d 'Media type in the descriptor that --format prints' -r
@@ -1240,6 +1348,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l media-type -d 'Media type in the descriptor that --format prints' -r
@@ -1258,6 +1368,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1274,6 +1386,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1290,6 +1404,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1306,6 +1422,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from help" -f -a "get" -d 'Print a blob, or write it to a file'
@@ -1327,6 +1445,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -f -a "ls" -d 'List the repositories of a registry'
@@ -1351,6 +1471,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l include -d 'List only names that this regular expression matches from start to end (repeatable)' -r
@@ -1372,6 +1494,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List the repositories of a registry'
@@ -1393,6 +1517,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l retry-times -d '
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l listen -d 'Listen on this address, a free port for port 0' -r
@@ -1411,6 +1537,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand serve" -l retry-times -d 'Try 
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l read-only -d 'Refuse every change'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s h -l help -d 'Print help'
@@ -1428,6 +1556,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand completion" -l retry-times -d 
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1445,6 +1575,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand version" -l retry-times -d 'Tr
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'

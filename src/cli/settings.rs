@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::image::Platform;
 use crate::operations::{Error, GitSettings, Kind, RetryPolicy, Secret, Session, SessionSettings};
 
 use super::args::Global;
+use super::prune::size;
 
 /// Returns the value of an environment variable that is set and not empty.
 fn variable(name: &str) -> Option<String> {
@@ -42,6 +44,8 @@ pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, E
         })?,
         ca_files: global.network.ca_file.clone(),
         retry: retry(global),
+        concurrency: global.network.concurrency,
+        bytes_per_second: limit_rate(global)?,
         git: git(),
     };
     Session::open(settings, sink)
@@ -58,6 +62,15 @@ fn retry(global: &Global) -> RetryPolicy {
         max_wait: given.max_wait.unwrap_or(default.max_wait),
         idle_timeout: given.idle_timeout.unwrap_or(default.idle_timeout),
     }
+}
+
+/// Returns the most bytes that may move in a second.
+fn limit_rate(global: &Global) -> Result<Option<NonZeroU64>, Error> {
+    let Some(text) = &global.network.limit_rate else { return Ok(None) };
+    let invalid = || Error::new(Kind::Settings, format!("invalid `--limit-rate {text}`"));
+    let bytes = size(text).map_err(|error| invalid().because(error))?;
+    let rate = NonZeroU64::new(bytes).ok_or_else(|| invalid().hint("give at least one byte"))?;
+    Ok(Some(rate))
 }
 
 /// Returns what `git` may know of the environment: where programs are, the proxies, which

@@ -158,6 +158,25 @@ pub enum Event {
         #[serde(rename = "delay_seconds", serialize_with = "as_seconds")]
         delay: Duration,
     },
+    /// A registry has asked for a pause, and nothing is sent to it until then.
+    Waiting {
+        /// The registry.
+        what: String,
+        /// How long the work waits.
+        #[serde(rename = "delay_seconds", serialize_with = "as_seconds")]
+        delay: Duration,
+    },
+    /// A registry has said how much of its quota is left.
+    RateLimit {
+        /// The registry.
+        registry: String,
+        /// How much is left.
+        remaining: u64,
+        /// How much there is.
+        limit: Option<u64>,
+        /// For how long, in seconds.
+        window_seconds: Option<u64>,
+    },
     /// A tag now names a manifest, here or in a registry.
     Tagged {
         /// The tag.

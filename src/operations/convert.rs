@@ -53,15 +53,30 @@ impl From<registry::Error> for Error {
             registry::Kind::Integrity => Kind::Integrity,
             registry::Kind::Local => Kind::Internal,
         };
-        let is_immutable = matches!(
-            &error, registry::Error::Status(status) if status.is_immutable_tag()
-        );
-        let error = Self::of(kind, error);
-        if is_immutable {
-            return error.hint("the registry lets no tag move: push under a tag that is not taken");
-        }
+        let hints = registry_hints(&error);
+        let mut error = Self::of(kind, error);
+        error.hints.extend(hints);
         error
     }
+}
+
+/// Returns what helps against a registry's refusal.
+fn registry_hints(error: &registry::Error) -> Vec<String> {
+    if matches!(error, registry::Error::Status(status) if status.is_immutable_tag()) {
+        let hint = "the registry lets no tag move: push under a tag that is not taken";
+        return vec![hint.to_owned()];
+    }
+    let Some(limited) = error.limited() else { return Vec::new() };
+    let mut hints = Vec::new();
+    if limited.limit == registry::Limit::Quota {
+        let host = limited.registry();
+        hints.push(format!("accounts may pull more than addresses: run `rpub login {host}`"));
+        hints.push("a mirror of it may be named in registries.conf".to_owned());
+    }
+    if let Some(wait) = limited.retry_after {
+        hints.push(format!("to wait that long: `--max-wait {}s`", wait.as_secs() + 1));
+    }
+    hints
 }
 
 impl From<store::Error> for Error {

@@ -1,6 +1,7 @@
 //! What every operation works with.
 
 use std::collections::HashMap;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -68,6 +69,10 @@ pub struct SessionSettings {
     pub ca_files: Vec<PathBuf>,
     /// When to try again, and how long to wait for a registry.
     pub retry: RetryPolicy,
+    /// The most blobs that move at once each way; without it, what the client thinks good.
+    pub concurrency: Option<NonZeroUsize>,
+    /// The most bytes that move in a second, both ways together.
+    pub bytes_per_second: Option<NonZeroU64>,
     /// How `git` is run; it trusts the authorities of `ca_files` as well.
     pub git: GitSettings,
 }
@@ -96,11 +101,14 @@ impl Session {
             hosts.allow_insecure(registry);
         }
         let git = GitSettings { ca_files: settings.ca_files.clone(), ..settings.git };
+        let defaults = ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink));
         let client = Client::new(ClientOptions {
             hosts: hosts.clone(),
             ca_files: settings.ca_files,
             retry: settings.retry,
-            ..ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink))
+            concurrency: settings.concurrency.map_or(defaults.concurrency, NonZeroUsize::get),
+            bytes_per_second: settings.bytes_per_second,
+            ..defaults
         });
         let store = Store::open(&settings.store)?;
         let arrivals = Arrivals::default();

@@ -10,8 +10,10 @@ use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value;
 
+use super::error::Limit;
+use super::limits::{self, RateLimit};
 use super::location::redacted;
-use super::{Error, Result, StatusError, retry};
+use super::{Error, Result, StatusError};
 
 /// Most that is read of an error's body.
 const MAX_ERROR_BYTES: u64 = 64 << 10;
@@ -107,8 +109,10 @@ impl Answer {
 
     /// Returns the error that this answer is.
     pub(super) async fn into_error(mut self) -> Error {
-        let (status, retry_after) =
-            (self.status(), retry::retry_after(self.headers(), Timestamp::now()));
+        let (status, answered) = (self.status(), Timestamp::now());
+        let retry_after = limits::wait(self.headers(), answered);
+        let quota = RateLimit::read(self.headers());
+        let has_limit = limits::is_limit(self.headers());
         let request_id = REQUEST_ID_HEADERS
             .iter()
             .map(|name| self.header(*name))
@@ -123,13 +127,16 @@ impl Answer {
                 break;
             }
         }
+        let errors = parse_errors(&body, is_text);
         Error::Status(Box::new(StatusError {
             method: self.method,
             url: redacted(&self.url),
             status,
-            errors: parse_errors(&body, is_text),
+            limit: Limit::of(status, &errors, has_limit, quota),
+            errors,
             request_id,
             retry_after,
+            answered,
         }))
     }
 }

@@ -1,5 +1,6 @@
 //! The client: what one can ask of a registry.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,13 +12,16 @@ use super::progress::Progress;
 use super::push::Push;
 use super::retry::Budget;
 use super::session::{Purpose, Session, Shared};
-use super::{BlobStream, Error, Growing, Hosts, Result, RetryPolicy, manifests};
+use super::{BlobStream, Error, Growing, Hosts, RateLimit, Result, RetryPolicy, manifests};
 use crate::blob::Source;
 use crate::credentials::{Credential, Fixed, Lookup, Secret};
 use crate::event::{Direction, Sink, TransferId, TransferOutcome};
 use crate::image::{
     Descriptor, Digest, Manifest, Reference, RegistryName, Repository, RepositoryName, Tag,
 };
+
+/// The most blobs that move at once each way: more only makes each of them slower.
+const DEFAULT_CONCURRENCY: usize = 16;
 
 /// What a [`Client`] is made of.
 #[derive(Clone)]
@@ -35,8 +39,10 @@ pub struct ClientOptions {
     pub events: Arc<dyn Sink>,
     /// How the client calls itself.
     pub user_agent: String,
-    /// How many blobs move at once to, and from, one registry.
+    /// The most blobs that move at once each way.
     pub concurrency: usize,
+    /// The most bytes that move in a second, both ways together.
+    pub bytes_per_second: Option<NonZeroU64>,
     /// When to try again.
     pub retry: RetryPolicy,
 }
@@ -52,7 +58,8 @@ impl ClientOptions {
             push_credentials: None,
             events,
             user_agent: concat!("rpub/", env!("CARGO_PKG_VERSION")).to_owned(),
-            concurrency: 6,
+            concurrency: DEFAULT_CONCURRENCY,
+            bytes_per_second: None,
             retry: RetryPolicy::default(),
         }
     }
@@ -140,9 +147,8 @@ impl Client {
         transfer: TransferId,
     ) -> Result<BlobStream> {
         let name = descriptor.digest.short().to_owned();
-        let events = &self.shared.options.events;
         let progress =
-            Progress::begin(events, transfer, Direction::Pull, name, Some(descriptor.size));
+            Progress::begin(&self.shared, transfer, Direction::Pull, name, Some(descriptor.size));
         let endpoints = self.shared.options.hosts.for_pull(repository).into_iter();
         let places =
             endpoints.map(|endpoint| Session::new(&self.shared, endpoint, Purpose::Read)).collect();
@@ -180,9 +186,8 @@ impl Client {
         transfer: TransferId,
     ) -> Result<Pushed> {
         let name = descriptor.digest.short().to_owned();
-        let events = &self.shared.options.events;
         let progress =
-            Progress::begin(events, transfer, Direction::Push, name, Some(descriptor.size));
+            Progress::begin(&self.shared, transfer, Direction::Push, name, Some(descriptor.size));
         let session = self.upstream(repository);
         let progress_of_push = progress.clone();
         let push =
@@ -212,8 +217,7 @@ impl Client {
         name: String,
         transfer: TransferId,
     ) -> Result<Pushed> {
-        let events = &self.shared.options.events;
-        let progress = Progress::begin(events, transfer, Direction::Push, name, None);
+        let progress = Progress::begin(&self.shared, transfer, Direction::Push, name, None);
         let session = self.upstream(repository);
         let outcome = GrowingPush::new(&session, growing, progress.clone()).run().await;
         match &outcome {
@@ -247,6 +251,12 @@ impl Client {
         tags: &[Tag],
     ) -> Result<()> {
         manifests::put_tags(&self.upstream(repository), manifest, tags).await
+    }
+
+    /// Returns what the registry of `repository` said last of its quota, if anything.
+    #[must_use]
+    pub fn rate_limit(&self, repository: &Repository) -> Option<RateLimit> {
+        self.upstream(repository).host.quota()
     }
 
     /// Checks that `registry` accepts the user and password.

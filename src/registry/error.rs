@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use jiff::Timestamp;
 use thiserror::Error;
 
+use super::host::DOCKER_HUB_HOST;
+use super::limits::{self, RateLimit};
 use crate::blob::Mismatch;
-use crate::image::{self, RegistryName};
+use crate::image::{self, DEFAULT_REGISTRY, RegistryName};
 use crate::{credentials, image::Digest};
 
 /// What kind of failure an [`Error`](enum@Error) is; decides exit codes.
@@ -210,6 +213,16 @@ impl Error {
         }
     }
 
+    /// Returns the answer that refuses for a limit, when that is what this is.
+    #[must_use]
+    pub fn limited(&self) -> Option<&StatusError> {
+        match self {
+            Self::Status(error) => (error.limit != Limit::None).then_some(&**error),
+            Self::Token { source, .. } => source.limited(),
+            _ => None,
+        }
+    }
+
     /// Returns the status that the registry answered with, when it did.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
@@ -234,8 +247,48 @@ pub struct StatusError {
     pub errors: Vec<(String, String)>,
     /// The registry's name for the request.
     pub request_id: Option<String>,
+    /// Whether it is about how much the registry gives, or how often.
+    pub limit: Limit,
     /// How long the registry asks to wait.
     pub retry_after: Option<Duration>,
+    /// When the answer came.
+    pub answered: Timestamp,
+}
+
+/// Whether an answer with an error status is about a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// It is not.
+    None,
+    /// Too much at once: it passes.
+    Rate,
+    /// What there is for a window of time is used up: trying again is of no use within it.
+    Quota,
+}
+
+impl Limit {
+    /// Returns what an answer with `status` is. `has_headers` tells whether its headers are those
+    /// of a limit, `quota` what they say.
+    ///
+    /// Docker Hub calls its quota a "pull rate limit", GitHub refuses by 403 when it means 429.
+    pub(super) fn of(
+        status: StatusCode,
+        errors: &[(String, String)],
+        has_headers: bool,
+        quota: Option<RateLimit>,
+    ) -> Self {
+        let says = |words: fn(&str) -> bool| errors.iter().any(|(_, message)| words(message));
+        let is_limit = status == StatusCode::TOO_MANY_REQUESTS
+            || errors.iter().any(|(code, _)| code.eq_ignore_ascii_case("TOOMANYREQUESTS"))
+            || status == StatusCode::FORBIDDEN && (has_headers || says(limits::speaks_of_limit));
+        let is_used_up = quota.is_some_and(|quota| quota.remaining == 0)
+            || says(|message| message.to_lowercase().contains("pull rate limit"));
+        match (is_limit, is_used_up) {
+            (false, _) => Self::None,
+            (true, false) => Self::Rate,
+            (true, true) => Self::Quota,
+        }
+    }
 }
 
 impl StatusError {
@@ -260,10 +313,18 @@ impl StatusError {
             && self.errors.iter().any(|(_, message)| says(message))
     }
 
+    /// Returns the name of the registry that answered.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        match self.url.split('/').nth(2).unwrap_or_default() {
+            DOCKER_HUB_HOST => DEFAULT_REGISTRY,
+            host => host,
+        }
+    }
+
     fn kind(&self) -> Kind {
         match self.status.as_u16() {
-            429 => Kind::RateLimited,
-            _ if self.has_code("TOOMANYREQUESTS") => Kind::RateLimited,
+            _ if self.limit != Limit::None => Kind::RateLimited,
             401 | 403 => Kind::Denied,
             404 => Kind::NotFound,
             408 | 500..=599 => Kind::Network,
@@ -287,8 +348,11 @@ impl fmt::Display for StatusError {
         if !self.errors.is_empty() {
             formatter.write_str(")")?;
         }
-        match &self.request_id {
-            Some(id) => write!(formatter, " [request {id}]"),
+        if let Some(id) = &self.request_id {
+            write!(formatter, " [request {id}]")?;
+        }
+        match self.retry_after.filter(|_| self.limit != Limit::None) {
+            Some(wait) => write!(formatter, "; it lifts {}", limits::lifts(wait, self.answered)),
             None => Ok(()),
         }
     }

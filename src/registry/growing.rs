@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use super::answer::{Answer, transport};
 use super::location::{self, redacted};
+use super::pace::Lane;
 use super::progress::Progress;
 use super::push::{CHUNK_BYTES, COMMIT_SPANS};
 use super::session::{Body, Request, Session};
@@ -126,6 +127,9 @@ impl Tail {
         reqwest::Body::wrap_stream(stream::try_unfold(state, async |(tail, mut growth)| {
             let position = tail.sent.load(Ordering::Relaxed);
             let piece = tail.piece(&mut growth, position).await?;
+            if let Some(piece) = &piece {
+                tail.progress.throttle.moved(piece.len() as u64).await;
+            }
             Ok::<_, io::Error>(piece.map(|piece| {
                 let sent = position + piece.len() as u64;
                 tail.sent.store(sent, Ordering::Relaxed);
@@ -191,8 +195,8 @@ impl<'a> GrowingPush<'a> {
 
     async fn transfer(&self) -> Result<Pushed> {
         let access = self.session.host.access(&self.session.shared).await?;
-        let _permit =
-            self.session.host.uploads.acquire().await.expect("the semaphore is never closed");
+        let pace = &self.session.host.pace;
+        let _permit = pace.enter(Lane::Uploads).await;
         let url = self.session.url("blobs/uploads/").await?;
         let post = self.request(Method::POST, url);
         let answer = self.session.send(&post).await?.expect_success().await?;
@@ -221,6 +225,7 @@ impl<'a> GrowingPush<'a> {
         if !is_done(answer.status()) {
             return Err(answer.into_error().await);
         }
+        pace.speed_up(Lane::Uploads);
         Ok(Pushed::Uploaded { bytes: descriptor.size })
     }
 

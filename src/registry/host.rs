@@ -1,28 +1,30 @@
 //! What is known about one registry: how to reach it, what it asks for, how much may move at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use jiff::Timestamp;
 use reqwest::Url;
-use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::answer::{Answer, transport};
 use super::auth::Auth;
 use super::challenge;
 use super::connections::{Route, Security};
+use super::limits::{self, RateLimit};
 use super::location::{self, redacted};
+use super::pace::{Cap, Epoch, Pace};
 use super::session::Shared;
-use super::{Error, Result, retry};
-use crate::event::Event;
+use super::{Error, Result, RetryPolicy, retry};
+use crate::event::{Event, Sink};
 use crate::image::{DEFAULT_REGISTRY, RegistryName};
 
 /// Where Docker's registry answers.
-const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
+pub(super) const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 /// How long finding out whether a registry speaks TLS may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How many short requests may be under way for each blob that may.
-const REQUESTS_PER_TRANSFER: usize = 4;
 
 /// One registry.
 pub(super) struct Host {
@@ -30,13 +32,9 @@ pub(super) struct Host {
     pub(super) insecure: bool,
     access: OnceCell<Access>,
     pub(super) auth: Auth,
-    /// Bounds blobs coming in. Apart from those going out: who copies within one registry holds
-    /// one of each, and would wait for itself.
-    pub(super) downloads: std::sync::Arc<Semaphore>,
-    /// Bounds blobs going out.
-    pub(super) uploads: Semaphore,
-    /// Bounds requests that are waiting for their answer's head.
-    pub(super) requests: Semaphore,
+    pub(super) pace: Pace,
+    /// What the registry said last of its quota.
+    quota: std::sync::Mutex<Option<RateLimit>>,
     /// Whether the registry has answered, so that its challenge is known if it has one.
     is_known: AtomicBool,
     first: Mutex<()>,
@@ -51,18 +49,57 @@ pub(super) struct Access {
 }
 
 impl Host {
-    pub(super) fn new(name: RegistryName, insecure: bool, concurrency: usize) -> Self {
-        let concurrency = concurrency.max(1);
+    pub(super) fn new(name: RegistryName, insecure: bool, cap: &Arc<Cap>) -> Self {
         Self {
             name,
             insecure,
             access: OnceCell::new(),
             auth: Auth::default(),
-            downloads: std::sync::Arc::new(Semaphore::new(concurrency)),
-            uploads: Semaphore::new(concurrency),
-            requests: Semaphore::new(concurrency * REQUESTS_PER_TRANSFER),
+            pace: Pace::new(cap),
+            quota: std::sync::Mutex::default(),
             is_known: AtomicBool::new(false),
             first: Mutex::default(),
+        }
+    }
+
+    /// Returns what the registry said last of its quota.
+    pub(super) fn quota(&self) -> Option<RateLimit> {
+        self.quota.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits while the registry has asked for a pause.
+    pub(super) async fn opened(&self, events: &dyn Sink) {
+        let name = self.name.to_string();
+        self.pace.opened(|delay| events.emit(Event::Waiting { what: name.clone(), delay })).await;
+    }
+
+    /// Takes from an answer, or a failure, to a request of `epoch` what it says of limits: the
+    /// whole registry is asked for less, or for nothing for a while.
+    pub(super) fn heed(&self, sent: Result<&Answer, &Error>, epoch: Epoch, policy: &RetryPolicy) {
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(error) => {
+                if matches!(error, Error::Transport { .. }) && retry::is_transient(error) {
+                    self.pace.slow_down(epoch);
+                }
+                return;
+            }
+        };
+        if let Some(quota) = RateLimit::read(answer.headers()) {
+            *self.quota.lock().unwrap_or_else(PoisonError::into_inner) = Some(quota);
+        }
+        let is_busy = match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
+            StatusCode::FORBIDDEN => limits::is_limit(answer.headers()),
+            _ => false,
+        };
+        if is_busy {
+            self.pace.slow_down(epoch);
+            let wait = limits::wait(answer.headers(), Timestamp::now());
+            // Longer ones are an error, which says until when.
+            if let Some(wait) = wait.filter(|wait| *wait <= policy.max_wait) {
+                self.pace.pause(wait);
+            }
         }
     }
 

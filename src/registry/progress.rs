@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::session::Shared;
+use super::throttle::Throttle;
 use crate::event::{Direction, Event, Sink, TransferId, TransferOutcome};
 
 /// The least time between two events of a transfer: 20 a second.
@@ -12,6 +14,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(super) struct Progress {
     events: Arc<dyn Sink>,
+    /// Holds the transfer back to the rate that is allowed.
+    pub(super) throttle: Arc<Throttle>,
     transfer: TransferId,
     last: Arc<Mutex<Option<Instant>>>,
 }
@@ -19,14 +23,15 @@ pub(super) struct Progress {
 impl Progress {
     /// Says that the transfer began.
     pub(super) fn begin(
-        events: &Arc<dyn Sink>,
+        shared: &Shared,
         transfer: TransferId,
         direction: Direction,
         name: String,
         total_bytes: Option<u64>,
     ) -> Self {
+        let (events, throttle) = (Arc::clone(&shared.options.events), Arc::clone(&shared.throttle));
         events.emit(Event::TransferStarted { transfer, direction, name, total_bytes });
-        Self { events: Arc::clone(events), transfer, last: Arc::default() }
+        Self { events, throttle, transfer, last: Arc::default() }
     }
 
     /// Says that `position_bytes` of the whole are there, unless that was said just now.

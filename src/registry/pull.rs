@@ -1,14 +1,12 @@
 //! Blobs on their way in (OCI distribution-spec, "Pulling blobs").
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::Answer;
 use super::location::redacted;
+use super::pace::{Epoch, Lane, Permit};
 use super::progress::Progress;
 use super::retry::{self, Budget};
 use super::session::Session;
@@ -16,6 +14,10 @@ use super::{Error, Result};
 use crate::blob::{Hasher, Mismatch};
 use crate::event::TransferOutcome;
 use crate::image::Descriptor;
+
+/// A download that came on so far since its last failure has all its tries again: a bad network may
+/// break a large blob off any number of times, as long as it gets there.
+const RENEWING_BYTES: u64 = 4 << 20;
 
 /// A blob's bytes as they arrive, verified, resumed after a cut.
 ///
@@ -31,8 +33,10 @@ pub struct BlobStream {
     answer: Option<Answer>,
     /// Bytes at the answer's beginning that were handed out already: the registry ignored `Range`.
     skip: u64,
+    /// Where the connection broke last.
+    failed_at: u64,
     /// Held while bytes may come.
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<(Permit, Epoch)>,
 }
 
 impl BlobStream {
@@ -44,9 +48,9 @@ impl BlobStream {
         progress: Progress,
     ) -> Result<Self> {
         let hasher = Some(Hasher::new(descriptor.digest.algorithm()));
-        let (answer, skip, permit) = (None, 0, None);
+        let (answer, skip, failed_at, permit) = (None, 0, 0, None);
         let mut stream =
-            Self { places, descriptor, budget, progress, hasher, answer, skip, permit };
+            Self { places, descriptor, budget, progress, hasher, answer, skip, failed_at, permit };
         stream
             .connect()
             .await
@@ -96,6 +100,7 @@ impl BlobStream {
                         return Err(self.wrong_size(hasher_count(self.hasher.as_ref())));
                     }
                     self.progress.moved_to(hasher.count());
+                    self.progress.throttle.moved(chunk.len() as u64).await;
                     return Ok(Some(chunk));
                 }
                 Ok(None) if hasher.count() == self.descriptor.size => return self.finish(),
@@ -116,6 +121,9 @@ impl BlobStream {
     fn finish(&mut self) -> Result<Option<Bytes>> {
         let Some(hasher) = self.hasher.take() else { return Ok(None) };
         let url = self.answer.take().map(|answer| redacted(&answer.url)).unwrap_or_default();
+        if let Some(session) = self.places.first() {
+            session.host.pace.speed_up(Lane::Downloads);
+        }
         self.permit = None;
         if let Err(source) = hasher.verify(&self.descriptor) {
             self.progress.end(TransferOutcome::Failed);
@@ -134,6 +142,13 @@ impl BlobStream {
 
     async fn reconnect_after(&mut self, error: Error, cut: Cut) -> Result<()> {
         let position = hasher_count(self.hasher.as_ref());
+        if let (Some(session), Some((_, epoch))) = (self.places.first(), &self.permit) {
+            session.host.heed(Err(&error), *epoch, &session.shared.options.retry);
+        }
+        if position >= self.failed_at + RENEWING_BYTES {
+            self.budget.renew();
+        }
+        self.failed_at = position;
         match cut {
             Cut::Broken => self.wait(error).await,
             // Every further try may end as early, so that it is the size that is reported.
@@ -173,8 +188,8 @@ impl BlobStream {
 
     async fn connect_to(&mut self, session: &Session) -> Result<()> {
         self.permit = None;
-        let downloads = Arc::clone(&session.host.downloads);
-        let permit = downloads.acquire_owned().await.expect("the semaphore is never closed");
+        let pace = &session.host.pace;
+        let permit = (pace.enter(Lane::Downloads).await, pace.epoch());
         let position = hasher_count(self.hasher.as_ref());
         let url = session.url(&format!("blobs/{}", self.descriptor.digest)).await?;
         let scopes = vec![session.scope("pull")];

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::answer::{Answer, transport};
 use super::location::{self, redacted};
+use super::pace::Lane;
 use super::progress::Progress;
 use super::session::{Body, Request, Session};
 use super::{Error, Pushed, Result};
@@ -94,6 +95,7 @@ impl Upload {
             let piece: Result<Bytes, io::Error> = receiver.recv().await?;
             if let Ok(bytes) = &piece {
                 let count = bytes.len() as u64;
+                upload.progress.throttle.moved(count).await;
                 let sent = upload.sent.fetch_add(count, Ordering::Relaxed) + count;
                 upload.progress.moved_to(sent);
             }
@@ -114,7 +116,8 @@ impl Upload {
         let mut left = self.source.size();
         let mut reader = self.source.open(0)?;
         while left > 0 {
-            let size = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+            let most = self.progress.throttle.piece(CHUNK_BYTES);
+            let size = usize::try_from(left).map_or(most, |left| left.min(most));
             let mut piece = vec![0; size];
             reader.read_exact(&mut piece)?;
             left -= size as u64;
@@ -248,8 +251,8 @@ impl Push<'_> {
     async fn put(&self, opened: Opened) -> Result<Pushed> {
         let access = self.session.host.access(&self.session.shared).await?;
         location::check(&access.base, &opened.location)?;
-        let _permit =
-            self.session.host.uploads.acquire().await.expect("the semaphore is never closed");
+        let pace = &self.session.host.pace;
+        let _permit = pace.enter(Lane::Uploads).await;
         let mut url = opened.location;
         url.query_pairs_mut().append_pair("digest", &self.descriptor.digest.to_string());
         let mut request = Request::new(Method::PUT, url, opened.scopes);
@@ -265,6 +268,7 @@ impl Push<'_> {
         let answer = self.session.send(&request).await?;
         match answer.status() {
             StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
+                pace.speed_up(Lane::Uploads);
                 Ok(Pushed::Uploaded { bytes: self.source.size() })
             }
             _ => Err(answer.into_error().await),

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::RETRY_AFTER;
-use jiff::Timestamp;
-use jiff::fmt::rfc2822;
-
+use super::error::Limit;
 use super::{Error, StatusError};
 use crate::event::{Event, Sink};
 
@@ -50,6 +46,9 @@ impl RetryPolicy {
     }
 }
 
+/// The most that is added to a wait that a registry asks for.
+const SPREAD: Duration = Duration::from_secs(1);
+
 /// What is left of one operation's tries.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -88,6 +87,11 @@ impl Budget {
         is_left
     }
 
+    /// Gives all tries back: the operation has come on since the last failure.
+    pub(super) fn renew(&mut self) {
+        self.attempt = 1;
+    }
+
     fn next_delay(&self, error: &Error, random: f64) -> Option<Duration> {
         if self.attempt >= self.policy.attempts || !is_transient(error) {
             return None;
@@ -95,7 +99,8 @@ impl Budget {
         let delay = self.policy.delay(self.attempt + 1, random);
         match status_of(error).and_then(|status| status.retry_after) {
             Some(asked) if asked > self.policy.max_wait => None,
-            Some(asked) => Some(asked.max(delay)),
+            // Everybody who was asked would come back at the same moment.
+            Some(asked) => Some(asked.max(delay) + (asked / 10).min(SPREAD).mul_f64(random)),
             None => Some(delay),
         }
     }
@@ -112,7 +117,11 @@ fn status_of(error: &Error) -> Option<&StatusError> {
 /// Returns whether the same request may well succeed later.
 pub(super) fn is_transient(error: &Error) -> bool {
     match error {
-        Error::Status(status) => matches!(status.status.as_u16(), 408 | 429 | 500 | 502..=504),
+        Error::Status(status) => match status.limit {
+            Limit::Rate => true,
+            Limit::Quota => status.retry_after.is_some(),
+            Limit::None => matches!(status.status.as_u16(), 408 | 429 | 500 | 502..=504),
+        },
         Error::Transport { source, .. } => !source.is_builder() && !is_certificate(source),
         Error::Stalled { .. } => true,
         Error::Token { source, .. } => is_transient(source),
@@ -157,17 +166,6 @@ fn reason_of(error: &Error) -> String {
     }
 }
 
-/// Returns what `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3).
-pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    // `GMT` is a zone name of RFC 2822's obsolete part.
-    let date = rfc2822::parse(&text.replace("GMT", "+0000")).ok()?.timestamp();
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
-}
-
 /// Returns a number in `0..1`, good enough to spread retries.
 pub(super) fn random() -> f64 {
     use std::hash::{BuildHasher as _, RandomState};
@@ -177,7 +175,7 @@ pub(super) fn random() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Method, StatusCode};
+    use http::{Method, StatusCode};
     use proptest::prelude::*;
 
     use super::*;
@@ -189,22 +187,10 @@ mod tests {
             status,
             errors: Vec::new(),
             request_id: None,
+            limit: Limit::None,
             retry_after,
+            answered: jiff::Timestamp::UNIX_EPOCH,
         }))
-    }
-
-    #[test]
-    fn reads_seconds_and_dates() {
-        let now: Timestamp = "1994-11-06T08:49:00Z".parse().unwrap();
-        let read = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
-            retry_after(&headers, now)
-        };
-        assert_eq!(read("120"), Some(Duration::from_secs(120)));
-        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(37)));
-        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(read("soon"), None);
     }
 
     #[test]

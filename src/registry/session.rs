@@ -14,10 +14,12 @@ use super::challenge::{self, Challenge};
 use super::connections::{Connections, Security};
 use super::growing::Tail;
 use super::host::{self, Access, Host};
+use super::pace::{Cap, Lane};
 use super::push::Upload;
 use super::retry::Budget;
+use super::throttle::Throttle;
 use super::token::{self, Grants, TokenServer};
-use super::{ClientOptions, Endpoint, Error, Result, location};
+use super::{ClientOptions, Endpoint, Error, Result, limits, location};
 use crate::image::Repository;
 
 /// Redirects followed for one request; registries use one or two.
@@ -31,20 +33,26 @@ const MAX_RENEWALS: usize = 3;
 pub(super) struct Shared {
     pub(super) options: ClientOptions,
     pub(super) connections: Connections,
+    /// Bounds what moves at once with all registries together.
+    cap: Arc<Cap>,
+    /// Holds transfers back to the rate that is allowed.
+    pub(super) throttle: Arc<Throttle>,
     hosts: Mutex<HashMap<(String, bool), Arc<Host>>>,
 }
 
 impl Shared {
     pub(super) fn new(options: ClientOptions) -> Self {
         let connections = Connections::new(options.ca_files.clone(), options.user_agent.clone());
-        Self { options, connections, hosts: Mutex::default() }
+        let cap = Arc::new(Cap::new(options.concurrency));
+        let throttle = Arc::new(Throttle::new(options.bytes_per_second));
+        Self { options, connections, cap, throttle, hosts: Mutex::default() }
     }
 
     fn host(&self, endpoint: &Endpoint) -> Arc<Host> {
         let name = &endpoint.repository.registry;
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (name.as_str().to_owned(), endpoint.insecure);
-        let make = || Host::new(name.clone(), endpoint.insecure, self.options.concurrency);
+        let make = || Host::new(name.clone(), endpoint.insecure, &self.cap);
         Arc::clone(hosts.entry(key).or_insert_with(|| Arc::new(make())))
     }
 
@@ -171,9 +179,7 @@ impl Session {
                     let mut request = Request::new(method.clone(), url, vec![self.scope(actions)]);
                     request.headers = headers.clone();
                     match self.send(&request).await {
-                        Ok(answer) if is_worth_repeating(answer.status()) => {
-                            answer.into_error().await
-                        }
+                        Ok(answer) if may_pass(&answer) => answer.into_error().await,
                         Ok(answer) => return Ok(answer),
                         Err(error) => error,
                     }
@@ -249,6 +255,20 @@ impl Session {
         budget.wait(&request.what(), error, &*self.shared.options.events).await
     }
 
+    /// Sends a request, when the registry is ready for one, and returns whatever answer comes.
+    pub(super) async fn send(&self, request: &Request) -> Result<Answer> {
+        // A long body has a place of its own, which it may keep while it waits for its writer.
+        let _permit = match request.body {
+            Body::Empty | Body::Bytes(_) => Some(self.host.pace.enter(Lane::Requests).await),
+            Body::Blob(_) | Body::Growing(_) => None,
+        };
+        self.host.opened(&*self.shared.options.events).await;
+        let epoch = self.host.pace.epoch();
+        let sent = self.send_now(request).await;
+        self.host.heed(sent.as_ref(), epoch, &self.shared.options.retry);
+        sent
+    }
+
     /// Sends a request and returns whatever answer comes.
     ///
     /// With what is known of the registry's wishes it is authorised at once. Case 401: the
@@ -256,9 +276,8 @@ impl Session {
     /// sent once more, if that can make a difference; again when the new token turns out to be too
     /// narrow, or had ended on the way. Case 403 after the same token worked: it may have ended.
     /// Credentials only go to the registry's own origin.
-    pub(super) async fn send(&self, request: &Request) -> Result<Answer> {
+    async fn send_now(&self, request: &Request) -> Result<Answer> {
         let access = self.host.access(&self.shared).await?;
-        let _permit = self.host.requests.acquire().await.expect("the semaphore is never closed");
         let auth = &self.host.auth;
         let scopes = auth.scopes(&request.method, &request.scopes);
         let mut need = self.need(access, request.freshness(), scopes);
@@ -269,6 +288,9 @@ impl Session {
             if !location::is_same_origin(&answer.url, &access.base) {
                 self.host.has_answered(turn.take());
                 return self.ask_elsewhere(request, access, answer).await;
+            }
+            if answer.status() == StatusCode::FORBIDDEN && limits::is_limit(answer.headers()) {
+                break;
             }
             let challenge = challenge::choose(answer.headers(), &answer.url);
             let refusal = refusal(answer.status(), challenge.as_ref(), pass.as_deref(), &need);
@@ -443,6 +465,14 @@ fn is_news(challenge: Option<&Challenge>, pass: Option<&Pass>, scopes: &[String]
     let demands_more = matches!(challenge, Some(Challenge::Bearer(bearer))
         if auth::merge(scopes, bearer.scope.as_deref()).len() > scopes.len());
     demands_more || pass.is_some_and(|pass| pass.has_ended(Freshness::Told))
+}
+
+/// Returns whether an answer may be a failure that passes. What refuses the content of a `HEAD`
+/// may be only that, and has no body to look into.
+fn may_pass(answer: &Answer) -> bool {
+    is_worth_repeating(answer.status())
+        || answer.status() == StatusCode::FORBIDDEN
+            && (answer.method != Method::HEAD || limits::is_limit(answer.headers()))
 }
 
 /// Returns whether an answer of that status is treated as a failure that may pass.

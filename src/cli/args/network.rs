@@ -1,5 +1,6 @@
 //! Flags that say how registries are reached; every command takes them.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,4 +67,16 @@ pub(crate) struct NetworkArgs {
         value_parser = duration::parse_positive
     )]
     pub(crate) idle_timeout: Option<Duration>,
+    /// Move at most so many blobs at once each way [default: what the registry takes, up to 16]
+    #[arg(long, global = true, value_name = "N", env = "RPUB_CONCURRENCY", hide_env_values = true)]
+    pub(crate) concurrency: Option<NonZeroUsize>,
+    /// Move at most so many bytes a second, both ways together, as in 5MB
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "RPUB_LIMIT_RATE",
+        hide_env_values = true
+    )]
+    pub(crate) limit_rate: Option<String>,
 }

@@ -13,6 +13,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 use crate::event::{Direction, Event, StepId, StepOutcome, TransferId, TransferOutcome};
 
 use super::plain::{direction_word, rate};
+use super::requests;
 use super::text::{DIM, bytes, cut, last_line, seconds, terminal_columns};
 use super::warning::{finding, warning};
 
@@ -124,9 +125,10 @@ impl Bars {
                     }
                 }
             }
-            Event::Retrying { what, reason, attempt, delay } => {
-                let time = seconds(delay);
-                self.screen.say(&format!("{what}: {reason}; try {attempt} in {time}"));
+            event @ (Event::Retrying { .. } | Event::Waiting { .. } | Event::RateLimit { .. }) => {
+                if let Some(line) = requests::line(&event) {
+                    self.screen.say(&line);
+                }
             }
             Event::Tagged { reference, digest } => {
                 // The whole digest is in the command's result.

@@ -7,6 +7,7 @@ mod bars;
 mod error;
 mod json;
 mod plain;
+mod requests;
 mod table;
 mod template;
 mod text;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::{Direction, Event, StepId, StepOutcome, TransferId, TransferOutcome};
 
+use super::requests;
 use super::text::{bytes, seconds};
 use super::warning::{finding, warning};
 
@@ -93,9 +94,10 @@ impl Plain {
                     anstream::eprintln!("#{number} {}", transfer.summary(&outcome));
                 }
             }
-            Event::Retrying { what, reason, attempt, delay } => {
-                let time = seconds(delay);
-                anstream::eprintln!("{what}: {reason}; try {attempt} in {time}");
+            event @ (Event::Retrying { .. } | Event::Waiting { .. } | Event::RateLimit { .. }) => {
+                if let Some(line) = requests::line(&event) {
+                    anstream::eprintln!("{line}");
+                }
             }
             Event::Tagged { reference, digest } => {
                 let number = state.number();

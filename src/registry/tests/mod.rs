@@ -264,13 +264,12 @@ async fn short_waits_are_waited_and_long_ones_reported() {
     let begun = Instant::now();
     world.client.manifest(&world.reference("a/busy:1")).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(1));
-    let waited = Duration::from_secs(1);
-    assert!(world.events.events().iter().any(
-        |event| matches!(event, Event::Retrying { delay, attempt: 2, .. } if *delay == waited)
-    ));
     let error = world.client.manifest(&world.reference("a/quota:1")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::RateLimited);
-    assert!(error.to_string().ends_with("(You have reached your pull rate limit.)"), "{error}");
+    assert!(
+        error.to_string().contains("(You have reached your pull rate limit.); it lifts"),
+        "{error}"
+    );
     assert_eq!(world.events.retries(), 1);
     world.client.manifest(&world.reference("a/failing:1")).await.unwrap();
     assert_eq!(world.events.retries(), 3);
