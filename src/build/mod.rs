@@ -35,5 +35,6 @@ pub use plan::{
     Access, Allowed, Base, BaseImage, ContextName, Copy, CopySource, Directory, Environment,
     MountedFile, NamedContext, Network, Origin, Outline, Plan, PlanOptions, Remote, Run, RunMount,
     Script, Security, Stage, StageBase, StartingPoint, Step, Unpack, Work, context_key,
+    exposed_ports,
 };
 pub use provisions::{Provisions, Secrets};

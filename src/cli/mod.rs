@@ -9,11 +9,14 @@ mod blob;
 mod build;
 mod call;
 mod duration;
+mod edit;
 mod filter;
 mod images;
 mod import;
+mod index;
 mod login;
 mod manifest;
+mod mutate;
 mod names;
 mod output;
 mod prune;
@@ -139,6 +142,11 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
         Command::Import(args) | Command::Image(ImageCommand::Import(args)) => {
             import::import(context, args).await
         }
+        Command::Index(command) => index::run(context, command).await,
+        Command::Mutate(args) => mutate::mutate(context, *args).await,
+        Command::Append(args) => mutate::append(context, args).await,
+        Command::Flatten(args) => mutate::flatten(context, args).await,
+        Command::Rebase(args) => mutate::rebase(context, args).await,
         Command::Df(args) | Command::System(SystemCommand::Df(args)) => {
             prune::df(context, args).await
         }

@@ -15,6 +15,9 @@ pub enum Error {
     /// The tar could not be written.
     #[error("failed to write the tar")]
     WriteTar(#[source] io::Error),
+    /// There is nothing where a tar should be.
+    #[error("the tar is empty: it has not even an end")]
+    NoTar,
     /// The tar stops inside a header or inside content.
     #[error("the tar is truncated: it ends at byte {offset}, inside {what}")]
     Truncated {

@@ -4,7 +4,8 @@
 //! turns an overlay upper directory into a tar, [`LayerTar`] writes canonical tars, [`PathIndex`]
 //! remembers what a layer holds and [`View`] merges such indexes into a root file system's metadata.
 //! [`Merge`] makes one tree, or one layer, of several layers without a file system for it, [`place()`]
-//! moves a finished tree into a directory, and [`rewrite()`] gives a layer other times.
+//! moves a finished tree into a directory, [`rewrite()`] gives a layer other times, and [`intake()`]
+//! takes in layers that were made elsewhere.
 //! Stores, networks, mounts and processes do not belong here.
 //!
 //! Nothing in this room follows a path out of the directory it was given: every component is opened
@@ -20,6 +21,7 @@ mod error;
 mod header;
 mod implied;
 mod index;
+mod intake;
 mod merge;
 mod place;
 mod reader;
@@ -36,6 +38,7 @@ pub use entry::{Entry, EntryKind};
 pub use error::Error;
 pub use implied::implied_fixes;
 pub use index::{IndexBuilder, PathIndex, Record};
+pub use intake::{Accepted, intake};
 pub use merge::{Merge, MergeInto};
 pub use place::{Leftover, place};
 pub use reader::{Member, TarReader};

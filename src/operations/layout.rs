@@ -32,8 +32,8 @@ pub(super) async fn resolve_in_layout(
     let (store, platform) = (session.store.clone(), wanted.platform.clone());
     let resolved = blocking(move || {
         let about = format!("failed to read the image layout `{}`", directory.display());
-        let layout = Layout { directory, store };
-        layout.bring(&image, &platform).map_err(|error| error.about(about))
+        let brought = Layout::open(directory).and_then(|it| it.bring(&store, &image, &platform));
+        brought.map_err(|error| error.about(about))
     })
     .await?;
     let reference =
@@ -46,21 +46,37 @@ pub(super) async fn resolve_in_layout(
     })
 }
 
-struct Layout {
+/// An image layout in a directory. All of its functions block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layout {
     directory: PathBuf,
-    store: Store,
 }
 
 impl Layout {
-    fn bring(&self, image: &LayoutImage, platform: &Platform) -> Result<Resolved, Error> {
-        self.check_version()?;
-        let mut manifest = match image {
-            LayoutImage::Digest(digest) => self.manifest(digest, None)?,
-            LayoutImage::Tag(tag) => {
-                let entry = self.find(tag)?;
-                self.manifest(&entry.digest, Some(&entry.media_type))?
-            }
+    /// Returns the layout in `directory`, when its version is known.
+    pub(super) fn open(directory: PathBuf) -> Result<Self, Error> {
+        let layout = Self { directory };
+        layout.check_version()?;
+        Ok(layout)
+    }
+
+    /// Reads the manifest or index of an image; without a name, of the only one there is.
+    pub(super) fn top(&self, image: Option<&LayoutImage>) -> Result<Manifest, Error> {
+        let entry = match image {
+            Some(LayoutImage::Digest(digest)) => return self.manifest(digest, None),
+            Some(LayoutImage::Tag(tag)) => self.find(tag)?,
+            None => self.only()?,
         };
+        self.manifest(&entry.digest, Some(&entry.media_type))
+    }
+
+    fn bring(
+        &self,
+        store: &Store,
+        image: &LayoutImage,
+        platform: &Platform,
+    ) -> Result<Resolved, Error> {
+        let mut manifest = self.top(Some(image))?;
         if let Content::Index(index) = &manifest.content {
             let Some(entry) = index.choose(platform) else {
                 let platforms: Vec<String> = index.platforms().map(ToString::to_string).collect();
@@ -76,9 +92,9 @@ impl Layout {
         let config = self.read(&image.config.digest, MAX_CONFIG_BYTES)?;
         let parsed = ImageConfig::parse(&config)?;
         for blob in image.layers.iter().chain([&image.config]) {
-            self.copy(blob)?;
+            self.copy(store, blob)?;
         }
-        self.store.put_manifest(&manifest)?;
+        store.put_manifest(&manifest)?;
         Ok(Resolved { manifest, image, config: parsed })
     }
 
@@ -93,12 +109,32 @@ impl Layout {
         }
     }
 
+    fn index(&self) -> Result<Index, Error> {
+        let bytes = read_bounded(&self.directory.join("index.json"), MAX_MANIFEST_BYTES)?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Error::new(Kind::User, "its `index.json` cannot be read").because(error)
+        })
+    }
+
+    /// Returns the only image of the layout.
+    fn only(&self) -> Result<Descriptor, Error> {
+        let index = self.index()?;
+        match &index.manifests[..] {
+            [entry] => Ok(entry.clone()),
+            [] => Err(Error::new(Kind::NotFound, "it has no image")),
+            several => {
+                let names = several.iter().filter_map(|entry| entry.annotations.get(REF_NAME));
+                let names: Vec<&str> = names.map(String::as_str).collect();
+                let message = format!("it has {} images", several.len());
+                Err(Error::new(Kind::User, message)
+                    .hint(format!("give a tag or a digest; it has {}", names.join(", "))))
+            }
+        }
+    }
+
     /// Finds the image of a tag: one whose name is the tag, or else ends in it.
     fn find(&self, tag: &str) -> Result<Descriptor, Error> {
-        let bytes = read_bounded(&self.directory.join("index.json"), MAX_MANIFEST_BYTES)?;
-        let index: Index = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::new(Kind::User, "its `index.json` cannot be read").because(error)
-        })?;
+        let index = self.index()?;
         let name = |entry: &Descriptor| entry.annotations.get(REF_NAME).cloned();
         let end = format!(":{tag}");
         let exact = index.manifests.iter().find(|entry| name(entry).as_deref() == Some(tag));
@@ -118,18 +154,24 @@ impl Layout {
         })
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
+    /// Returns where the layout keeps a blob.
+    pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
         let algorithm = self.directory.join("blobs").join(digest.algorithm().name());
         algorithm.join(digest.hex())
     }
 
-    fn manifest(&self, digest: &Digest, media_type: Option<&str>) -> Result<Manifest, Error> {
+    /// Reads a manifest and verifies it.
+    pub(super) fn manifest(
+        &self,
+        digest: &Digest,
+        media_type: Option<&str>,
+    ) -> Result<Manifest, Error> {
         let bytes = self.read(digest, MAX_MANIFEST_BYTES)?;
         Ok(Manifest::parse(bytes, media_type)?)
     }
 
     /// Reads a small blob and verifies it.
-    fn read(&self, digest: &Digest, limit: usize) -> Result<Vec<u8>, Error> {
+    pub(super) fn read(&self, digest: &Digest, limit: usize) -> Result<Vec<u8>, Error> {
         let bytes = read_bounded(&self.blob_path(digest), limit)?;
         let actual = digest.of_same_algorithm(&bytes);
         if actual == *digest {
@@ -140,8 +182,8 @@ impl Layout {
     }
 
     /// Brings a blob into the store.
-    fn copy(&self, blob: &Descriptor) -> Result<(), Error> {
-        if self.store.has_blob(&blob.digest) {
+    fn copy(&self, store: &Store, blob: &Descriptor) -> Result<(), Error> {
+        if store.has_blob(&blob.digest) {
             return Ok(());
         }
         let unreadable = |error: io::Error| {
@@ -151,10 +193,10 @@ impl Layout {
         };
         let file = fs_err::File::open(self.blob_path(&blob.digest)).map_err(unreadable)?;
         let mut reader = VerifyingReader::new(file, blob.clone());
-        let ingest = self.store.ingest_file()?;
+        let ingest = store.ingest_file()?;
         let mut output = ingest.file();
         io::copy(&mut reader, &mut output).map_err(unreadable)?;
-        Ok(self.store.adopt(ingest, &blob.digest, blob.size)?)
+        Ok(store.adopt(ingest, &blob.digest, blob.size)?)
     }
 }
 

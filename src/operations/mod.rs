@@ -8,6 +8,7 @@
 mod build;
 mod clean;
 mod convert;
+mod edit;
 mod error;
 mod images;
 mod import;
@@ -31,6 +32,12 @@ pub use build::{
     SecretOrigin, SecretSource, Split, Target, Timestamps, annotations, build, call,
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
+pub use edit::{
+    AppendRequest, BaseCheck, Changes, CreateRequest, EditReport, EditTarget, EditedImage,
+    ImageSource, IndexSource, Inspected, LayerSource, Location, MediaFamily, Note, NotePlace,
+    RebaseRequest, Removal, Selector, WithConfigs, add_to_index, annotate_index, append,
+    check_base, create_index, flatten, inspect_remote, mutate, notes, rebase, remove_from_index,
+};
 pub use error::{Error, Kind, Snippet};
 pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
 pub use import::{ImportReport, ImportRequest, ImportSource, import};
@@ -52,7 +59,7 @@ pub use resolve::PullPolicy;
 pub use serve::serve;
 pub use session::{Session, SessionSettings};
 
-pub use crate::build::{Allowed, Explain, Network, Shells};
+pub use crate::build::{Allowed, Explain, Network, Shells, exposed_ports};
 pub use crate::credentials::{Attempt, Outcome, Place, Saved, Secret};
 pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
 pub use crate::registry::RetryPolicy;

@@ -153,6 +153,13 @@ impl Session {
             .map(|repository| repository.name)
             .collect()
     }
+
+    /// Returns whether pulls of `repository` go to itself and nowhere else, so that what was read
+    /// from it is there.
+    pub(super) fn reads_from_itself(&self, repository: &Repository) -> bool {
+        let endpoints = self.hosts.for_pull(repository);
+        endpoints.iter().all(|endpoint| endpoint.repository == *repository)
+    }
 }
 
 /// Runs blocking work beside the runtime.

@@ -31,6 +31,7 @@ use super::layer::Layer;
 pub use contexts::{NamedContext, context_key};
 pub use environment::Environment;
 pub use outline::{BaseImage, Outline, StageBase};
+pub use ports::ports as exposed_ports;
 pub use step::{
     Access, Copy, CopySource, Directory, MountedFile, Origin, Remote, Run, RunMount, Script,
     Security, Step, Unpack, Work,

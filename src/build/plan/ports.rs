@@ -7,7 +7,11 @@ use std::ops::RangeInclusive;
 ///
 /// A word is `[[address:]host:]port[-port][/protocol]`; only the container's side counts, but all of
 /// it must be well (BuildKit, `parsePortSpec`).
-pub(super) fn ports(word: &str) -> Result<Vec<String>, String> {
+///
+/// # Errors
+///
+/// BuildKit's words about what is wrong with it.
+pub fn ports(word: &str) -> Result<Vec<String>, String> {
     let (rest, container) = word.rsplit_once(':').unwrap_or(("", word));
     let (address, host) = rest.rsplit_once(':').unwrap_or(("", rest));
     let (range, protocol) = container.split_once('/').unwrap_or((container, ""));

@@ -2,6 +2,8 @@
 
 mod auth;
 mod build;
+mod edit;
+mod index;
 mod network;
 mod objects;
 mod steps;
@@ -16,6 +18,11 @@ pub(crate) use auth::{
     AuthCommand, AuthExplainArgs, AuthTokenArgs, LoginArgs, LogoutArgs, WhoamiArgs,
 };
 pub(crate) use build::{BuildArgs, OutputArgs, PullWhen};
+pub(crate) use edit::{AppendArgs, EditArgs, FlattenArgs, MutateArgs, Prefer, RebaseArgs};
+pub(crate) use index::{
+    IndexAddArgs, IndexAnnotateArgs, IndexCommand, IndexCreateArgs, IndexEditArgs,
+    IndexInspectArgs, IndexRmArgs,
+};
 pub(crate) use network::NetworkArgs;
 pub(crate) use objects::{
     BlobCommand, BlobGetArgs, BlobHeadArgs, BlobPutArgs, BlobRmArgs, DigestArgs, ManifestCommand,
@@ -103,6 +110,17 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Make an image from a root file system tar or directory
     Import(ImportArgs),
+    /// Make and edit indexes, which hold the images of several platforms under one name
+    #[command(subcommand)]
+    Index(IndexCommand),
+    /// Change labels, environment, annotations, times or format of an image in a registry
+    Mutate(Box<MutateArgs>),
+    /// Put layers on an image in a registry
+    Append(AppendArgs),
+    /// Make one layer of all layers of an image in a registry
+    Flatten(FlattenArgs),
+    /// Put an image in a registry on another base, or see whether it should be
+    Rebase(RebaseArgs),
     /// Show what the store takes on disk
     Df(DfArgs),
     /// Remove what only makes later builds faster, and images without a name

@@ -29,7 +29,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 pub(crate) use bases::{Bases, bases};
-pub(crate) use command::{Output, Running, TestCommand};
+pub(crate) use command::{Checked, Output, Running, TestCommand};
 pub(crate) use craft::{CraftedLayer, push_crafted};
 pub(crate) use guard::{has_tools, skip, variable};
 pub(crate) use image::{Unpacked, verify_image};

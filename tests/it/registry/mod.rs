@@ -1,4 +1,8 @@
 //! What the program does with registries: logins, transfers, objects, faults.
 
 mod auth;
+mod editing;
+mod index;
+mod layers;
+mod mutate;
 mod uploads;

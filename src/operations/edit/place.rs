@@ -1,0 +1,206 @@
+//! Where an image is read from.
+
+use std::path::PathBuf;
+
+use crate::image::{
+    Content, Descriptor, Digest, ImageConfig, ImageManifest, Index, Manifest, Platform, Reference,
+    Repository,
+};
+use crate::operations::build::LayoutImage;
+use crate::operations::images::find;
+use crate::operations::layout::Layout;
+use crate::operations::resolve::MAX_CONFIG_BYTES;
+use crate::operations::session::blocking;
+use crate::operations::{Error, Kind, Session};
+
+/// An image, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSource {
+    /// What a reference names in its registry.
+    Registry(Reference),
+    /// What a name, or the start of an id, names in the store.
+    Store(String),
+    /// An image of an OCI image layout; without a name, the only one there.
+    Layout {
+        /// The directory.
+        directory: PathBuf,
+        /// Which of its images.
+        image: Option<LayoutImage>,
+    },
+}
+
+impl std::fmt::Display for ImageSource {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry(reference) => formatter.write_str(&reference.familiar()),
+            Self::Store(text) => formatter.write_str(text),
+            Self::Layout { directory, image } => {
+                write!(formatter, "oci:{}", directory.display())?;
+                match image {
+                    Some(LayoutImage::Tag(tag)) => write!(formatter, ":{tag}"),
+                    Some(LayoutImage::Digest(digest)) => write!(formatter, "@{digest}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Where the parts of an image are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::operations) enum Place {
+    /// A repository of a registry.
+    Repository(Repository),
+    /// The store.
+    Store,
+    /// An OCI image layout.
+    Layout(Layout),
+}
+
+/// What a name stands for, and where the rest of it is.
+#[derive(Debug, Clone)]
+pub(in crate::operations) struct Top {
+    /// What to call it in messages.
+    pub(in crate::operations) name: String,
+    pub(in crate::operations) place: Place,
+    pub(in crate::operations) manifest: Manifest,
+}
+
+impl Top {
+    /// Reads the manifest or index that `source` names.
+    pub(in crate::operations) async fn read(
+        session: &Session,
+        source: &ImageSource,
+    ) -> Result<Self, Error> {
+        let name = source.to_string();
+        let (place, manifest) = match source {
+            ImageSource::Registry(reference) => {
+                let manifest = session.client.manifest(reference).await.map_err(|error| {
+                    Error::from(error).about(format!("failed to read `{name}`"))
+                })?;
+                (Place::Repository(reference.repository.clone()), manifest)
+            }
+            ImageSource::Store(text) => {
+                let (store, text) = (session.store.clone(), text.clone());
+                let digest =
+                    blocking(move || find(&store, &text).map(|entry| entry.descriptor.digest));
+                let manifest = Place::Store.manifest(session, &digest.await?, None).await?;
+                (Place::Store, manifest)
+            }
+            ImageSource::Layout { directory, image } => {
+                let layout = Layout::open(directory.clone());
+                let image = image.clone();
+                let read = blocking(move || {
+                    let layout = layout?;
+                    let manifest = layout.top(image.as_ref())?;
+                    Ok::<_, Error>((Place::Layout(layout), manifest))
+                });
+                let about = |error: Error| error.about(format!("failed to read `{name}`"));
+                read.await.map_err(about)?
+            }
+        };
+        Ok(Self { name, place, manifest })
+    }
+
+    /// Returns the index.
+    ///
+    /// # Errors
+    ///
+    /// When it is one image.
+    pub(in crate::operations) fn index(&self) -> Result<&Index, Error> {
+        match &self.manifest.content {
+            Content::Index(index) => Ok(index),
+            Content::Image(_) => {
+                let message = format!("`{}` is one image, not an index", self.name);
+                let hint =
+                    format!("make an index of it by `rpub index create -t NAME {}`", self.name);
+                Err(Error::new(Kind::User, message).hint(hint))
+            }
+        }
+    }
+
+    /// Reads the one image, or that of an index for `platform`.
+    pub(in crate::operations) async fn image(
+        &self,
+        session: &Session,
+        platform: &Platform,
+    ) -> Result<Manifest, Error> {
+        let Content::Index(index) = &self.manifest.content else {
+            return Ok(self.manifest.clone());
+        };
+        let entry = super::platforms::choose(index, platform, &self.name)?;
+        self.place.manifest(session, &entry.digest, Some(&entry.media_type)).await
+    }
+}
+
+impl Place {
+    /// Returns the repository, when it is one.
+    pub(in crate::operations) fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Repository(repository) => Some(repository),
+            Self::Store | Self::Layout(_) => None,
+        }
+    }
+
+    /// Reads a manifest by its digest.
+    pub(in crate::operations) async fn manifest(
+        &self,
+        session: &Session,
+        digest: &Digest,
+        media_type: Option<&str>,
+    ) -> Result<Manifest, Error> {
+        match self {
+            Self::Repository(repository) => {
+                let reference = Reference::by_digest(repository.clone(), digest.clone());
+                Ok(session.client.manifest(&reference).await?)
+            }
+            Self::Store => {
+                let (store, wanted) = (session.store.clone(), digest.clone());
+                let found = blocking(move || store.manifest(&wanted)).await?;
+                found.ok_or_else(|| {
+                    Error::new(Kind::NotFound, format!("the store has no manifest {digest}"))
+                })
+            }
+            Self::Layout(layout) => {
+                let (layout, digest) = (layout.clone(), digest.clone());
+                let media_type = media_type.map(ToOwned::to_owned);
+                blocking(move || layout.manifest(&digest, media_type.as_deref())).await
+            }
+        }
+    }
+
+    /// Reads the bytes of a config, verified.
+    pub(in crate::operations) async fn config_bytes(
+        &self,
+        session: &Session,
+        descriptor: &Descriptor,
+    ) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Repository(repository) => {
+                let limit = MAX_CONFIG_BYTES as u64;
+                let bytes = session.client.fetch_blob_bytes(repository, descriptor, limit).await?;
+                Ok(bytes.to_vec())
+            }
+            Self::Store => {
+                let (store, digest) = (session.store.clone(), descriptor.digest.clone());
+                blocking(move || store.read_blob(&digest, MAX_CONFIG_BYTES)).await
+            }
+            Self::Layout(layout) => {
+                let (layout, digest) = (layout.clone(), descriptor.digest.clone());
+                blocking(move || layout.read(&digest, MAX_CONFIG_BYTES)).await
+            }
+        }
+    }
+
+    /// Reads the config of an image; `None` for an artifact, which has none.
+    pub(in crate::operations) async fn config(
+        &self,
+        session: &Session,
+        image: &ImageManifest,
+    ) -> Result<Option<ImageConfig>, Error> {
+        if !crate::image::media_type::is_image_config(&image.config.media_type) {
+            return Ok(None);
+        }
+        Ok(Some(ImageConfig::parse(&self.config_bytes(session, &image.config).await?)?))
+    }
+}
