@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DiffId, Error, Platform};
+use super::{DiffId, Error, Platform, json};
 
 /// An image configuration (OCI image-spec, config.md, with docker's additions).
 ///
@@ -175,9 +175,10 @@ impl ImageConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Json`] when they are not such a document.
+    /// [`Error::Json`] when they are not such a document, or one that has a key twice.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(bytes)
+        json::parse(bytes)
+            .and_then(|_| serde_json::from_slice(bytes))
             .map_err(|error| Error::Json { what: "config", reason: error.to_string() })
     }
 

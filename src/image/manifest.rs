@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::media_type;
-use super::{Descriptor, Digest, Error, Platform};
+use super::{Descriptor, Digest, Error, Platform, json, media_type};
 
 /// Largest manifest rpub reads. OCI distribution-spec asks for support of at least 4 MiB.
 pub const MAX_MANIFEST_BYTES: usize = 8 << 20;
@@ -114,16 +113,18 @@ impl Manifest {
     ///
     /// [`Error::Schema1`] and [`Error::MediaType`] for formats rpub does not read, and
     /// [`Error::Json`] for bytes that are not such a manifest, that declare two different media
-    /// types, or that hold both `layers` and `manifests` (OCI image-spec, manifest.md,
-    /// "Security considerations": such a body means different things to different readers).
+    /// types, that have a key twice, or that hold both `layers` and `manifests` (OCI image-spec,
+    /// manifest.md, "Security considerations": such a body means different things to different
+    /// readers).
     pub fn parse(bytes: Vec<u8>, declared: Option<&str>) -> Result<Self, Error> {
-        let value: Value =
-            serde_json::from_slice(&bytes).map_err(|error| json("manifest", &error))?;
+        let value = json::parse(&bytes).map_err(|error| invalid("manifest", &error))?;
         let media_type = decide_media_type(&value, declared)?;
         let content = if media_type::is_index(&media_type) {
-            Content::Index(serde_json::from_value(value).map_err(|error| json("index", &error))?)
+            Content::Index(serde_json::from_value(value).map_err(|error| invalid("index", &error))?)
         } else {
-            Content::Image(serde_json::from_value(value).map_err(|error| json("manifest", &error))?)
+            Content::Image(
+                serde_json::from_value(value).map_err(|error| invalid("manifest", &error))?,
+            )
         };
         let digest = Digest::of(&bytes);
         Ok(Self { bytes, media_type, digest, content })
@@ -252,7 +253,7 @@ fn decide_media_type(value: &Value, declared: Option<&str>) -> Result<String, Er
     }
 }
 
-fn json(what: &'static str, error: &serde_json::Error) -> Error {
+fn invalid(what: &'static str, error: &serde_json::Error) -> Error {
     Error::Json { what, reason: error.to_string() }
 }
 
@@ -292,6 +293,7 @@ mod tests {
         let schema1 = br#"{"schemaVersion":1,"name":"a"}"#.to_vec();
         assert_eq!(Manifest::parse(schema1, None), Err(Error::Schema1));
         assert!(Manifest::parse(image(r#""manifests":[],"#), None).is_err());
+        assert!(Manifest::parse(image(r#""layers":[],"#), None).is_err(), "a key twice");
         assert!(Manifest::parse(b"{".to_vec(), None).is_err());
         assert!(Manifest::parse(b"[]".to_vec(), None).is_err());
     }

@@ -9,6 +9,7 @@ mod config;
 mod descriptor;
 mod digest;
 mod error;
+mod json;
 mod manifest;
 pub mod media_type;
 mod platform;
