@@ -1,6 +1,6 @@
 //! An answer: its status, a bounded body, and what an error body says.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -13,10 +13,15 @@ use serde_json::Value;
 use super::error::Limit;
 use super::limits::{self, RateLimit};
 use super::location::redacted;
-use super::{Error, Result, StatusError};
+use super::{Error, Result, StatusError, retry};
+use crate::image::Descriptor;
 
 /// Most that is read of an error's body.
 const MAX_ERROR_BYTES: u64 = 64 << 10;
+/// So many spans of patience a body that is read whole may take; an error's body, one.
+const BODY_SPANS: u32 = 4;
+/// A body that brings fewer bytes a second, over a whole span of patience, would take days.
+const LEAST_BYTES_A_SECOND: f64 = 256.0;
 /// Most of an error message that is kept: error pages are long and say little.
 const MAX_MESSAGE_CHARS: usize = 300;
 /// The headers in which registries name a request.
@@ -37,9 +42,38 @@ pub(super) struct Answer {
     pub(super) url: Url,
     /// How long the body may pause.
     pub(super) patience: Duration,
+    /// What came of the body lately.
+    pub(super) flow: Flow,
+}
+
+/// How much came of a body in how much time of waiting for it, since a span of patience began.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Flow {
+    /// Takes in what came after `waited`; returns whether a whole span brought next to nothing.
+    fn has_dried_up(&mut self, waited: Duration, bytes: usize, span: Duration) -> bool {
+        self.waited += waited;
+        self.bytes += bytes as u64;
+        if self.waited < span {
+            return false;
+        }
+        // Exact enough: a span brings less than 2^52 bytes.
+        #[expect(clippy::cast_precision_loss, reason = "only the magnitude counts")]
+        let rate = self.bytes as f64 / self.waited.as_secs_f64();
+        *self = Self::default();
+        rate < LEAST_BYTES_A_SECOND
+    }
 }
 
 impl Answer {
+    pub(super) fn new(response: Response, method: Method, url: Url, patience: Duration) -> Self {
+        Self { response, method, url, patience, flow: Flow::default() }
+    }
+
     /// Sends a request without a long body and waits for the answer's head, `patience` long.
     pub(super) async fn wait(
         request: RequestBuilder,
@@ -48,7 +82,7 @@ impl Answer {
         patience: Duration,
     ) -> Result<Self> {
         match tokio::time::timeout(patience, request.send()).await {
-            Ok(Ok(response)) => Ok(Self { response, method, url, patience }),
+            Ok(Ok(response)) => Ok(Self::new(response, method, url, patience)),
             Ok(Err(error)) => Err(transport(&method, &url, error)),
             Err(_) => Err(Error::Stalled { method, url: redacted(&url), after: patience }),
         }
@@ -72,6 +106,14 @@ impl Answer {
         self.header(CONTENT_LENGTH).parse().ok()
     }
 
+    /// Returns whether this answer to `HEAD` says that the blob is there. The page that a proxy
+    /// answers everything with has another type or length.
+    pub(super) fn has_blob(&self, descriptor: &Descriptor) -> bool {
+        self.status() == StatusCode::OK
+            && !self.header(CONTENT_TYPE).starts_with("text/html")
+            && self.content_length().is_none_or(|length| length == descriptor.size)
+    }
+
     /// Returns an error about this answer.
     pub(super) fn protocol(&self, reason: &'static str) -> Error {
         Error::Protocol { method: self.method.clone(), url: redacted(&self.url), reason }
@@ -84,8 +126,15 @@ impl Answer {
 
     /// Returns the next bytes of the body.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        let begun = Instant::now();
         match tokio::time::timeout(self.patience, self.response.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Ok(Some(chunk))) => {
+                if self.flow.has_dried_up(begun.elapsed(), chunk.len(), self.patience) {
+                    return Err(self.slow(self.patience));
+                }
+                Ok(Some(chunk))
+            }
+            Ok(Ok(None)) => Ok(None),
             Ok(Err(error)) => Err(transport(&self.method, &self.url, error)),
             Err(_) => Err(Error::Stalled {
                 method: self.method.clone(),
@@ -95,8 +144,20 @@ impl Answer {
         }
     }
 
-    /// Returns the whole body, which may have `limit` bytes.
+    /// Returns the whole body, which may have `limit` bytes and take some spans of patience.
     pub(super) async fn read(&mut self, limit: u64) -> Result<Bytes> {
+        let after = self.patience * BODY_SPANS;
+        match tokio::time::timeout(after, self.read_on(limit)).await {
+            Ok(read) => read,
+            Err(_) => Err(self.slow(after)),
+        }
+    }
+
+    fn slow(&self, after: Duration) -> Error {
+        Error::Slow { method: self.method.clone(), url: redacted(&self.url), after }
+    }
+
+    async fn read_on(&mut self, limit: u64) -> Result<Bytes> {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
             if (body.len() + chunk.len()) as u64 > limit {
@@ -121,11 +182,16 @@ impl Answer {
         let is_text = self.header(CONTENT_TYPE).starts_with("text/plain");
         let mut body = Vec::new();
         // What arrived before the limit, or before the body broke off, says enough.
-        while let Ok(Some(chunk)) = self.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() as u64 >= MAX_ERROR_BYTES {
-                break;
+        let reading = async {
+            while let Ok(Some(chunk)) = self.response.chunk().await {
+                body.extend_from_slice(&chunk);
+                if body.len() as u64 >= MAX_ERROR_BYTES {
+                    break;
+                }
             }
+        };
+        if tokio::time::timeout(self.patience, reading).await.is_err() {
+            tracing::debug!(%status, "the error's body does not end");
         }
         let errors = parse_errors(&body, is_text);
         Error::Status(Box::new(StatusError {

@@ -64,6 +64,16 @@ pub enum Error {
         /// For how long.
         after: Duration,
     },
+    /// The answer came too slowly to be waited for.
+    #[error("{method} {url}: the answer is not complete after {} seconds", after.as_secs_f64())]
+    Slow {
+        /// The method.
+        method: Method,
+        /// The redacted URL.
+        url: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The answer breaks the protocol.
     #[error("{method} {url}: {reason}")]
     Protocol {
@@ -197,7 +207,10 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Status(error) => error.kind(),
-            Self::Transport { .. } | Self::Stalled { .. } | Self::Raced { .. } => Kind::Network,
+            Self::Transport { .. }
+            | Self::Stalled { .. }
+            | Self::Slow { .. }
+            | Self::Raced { .. } => Kind::Network,
             Self::Protocol { .. }
             | Self::Redirect { .. }
             | Self::TooLarge { .. }

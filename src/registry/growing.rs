@@ -100,7 +100,7 @@ impl Tail {
         loop {
             if let Ok(outcome) = tokio::time::timeout(patience, &mut sending).await {
                 return match outcome {
-                    Ok(response) => Ok(Answer { response, method, url, patience }),
+                    Ok(response) => Ok(Answer::new(response, method, url, patience)),
                     Err(error) => Err(transport(&method, &url, error)),
                 };
             }
@@ -240,7 +240,7 @@ impl<'a> GrowingPush<'a> {
                 let mut head = self.request(Method::HEAD, url);
                 head.headers = HeaderMap::new();
                 // Whatever else the answer is, the upload goes on.
-                if self.session.send(&head).await.is_ok_and(|a| a.status() == StatusCode::OK) {
+                if self.session.send(&head).await.is_ok_and(|answer| answer.has_blob(&descriptor)) {
                     return;
                 }
             }

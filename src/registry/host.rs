@@ -189,7 +189,7 @@ impl Host {
             self.auth.remember(challenge);
         }
         let patience = shared.options.retry.idle_timeout;
-        Ok(Answer { response, method: Method::GET, url, patience })
+        Ok(Answer::new(response, Method::GET, url, patience))
     }
 
     /// Asks for the API's version only to learn the challenge: some registries refuse a request

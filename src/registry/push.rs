@@ -67,7 +67,7 @@ impl Upload {
                 continue;
             };
             return match outcome {
-                Ok(response) => Ok(Answer { response, method, url, patience }),
+                Ok(response) => Ok(Answer::new(response, method, url, patience)),
                 Err(error) => match self.take_failure() {
                     Some(source) => Err(Error::Source { digest: self.digest.clone(), source }),
                     None => Err(transport(&method, &url, error)),
@@ -169,7 +169,7 @@ impl Push<'_> {
                 &mut budget,
             );
             // Any other status is left to the POST, whose error has a body that says why.
-            if head.await?.status() == StatusCode::OK {
+            if head.await?.has_blob(self.descriptor) {
                 return Ok(Pushed::AlreadyThere);
             }
             let url = self.session.url("blobs/uploads/").await?;

@@ -242,7 +242,12 @@ impl Session {
     async fn try_check(&self) -> Result<Answer> {
         let access = self.host.access(&self.shared).await?;
         let url = access.base.join("v2/").expect("a constant path joins");
-        self.send(&Request::new(Method::GET, url, Vec::new())).await
+        let answer = self.send(&Request::new(Method::GET, url, Vec::new())).await?;
+        if location::is_same_origin(&answer.url, &access.base) {
+            return Ok(answer);
+        }
+        // No login was sent there, so that its answer says nothing about one.
+        Err(answer.protocol("another server answers for the registry"))
     }
 
     /// Waits before `request` is tried again after `error`, or returns it.

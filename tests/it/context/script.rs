@@ -8,8 +8,8 @@
 //! - `method`, `path` (without query): must be equal. `query`: texts that the query must hold.
 //! - `headers`: values that must be equal; an empty one means that the header must be missing.
 //! - `state`: only while the server is in that state (`""` at first). `times`: used so often.
-//! - `status`, `reply_headers`, `body`: the answer. `HEAD` sends the body's length only, unless
-//!   `reply_headers` has another `content-length`.
+//! - `status`, `reply_headers`, `body`: the answer. `HEAD` sends the body's length only, none
+//!   for none, unless `reply_headers` has another `content-length`.
 //! - `delay_ms`: waits first. `cut_after`: hangs up after so many bytes of the body.
 //!   `hang_up`: `"before_body"` without reading the request's body, `"before_reply"` after it.
 //! - `next_state`: the state from then on.
@@ -217,7 +217,8 @@ fn choose(play: &mut Play, seen: &Seen) -> Rule {
 /// Sends the answer; returns whether the connection goes on.
 fn reply(mut stream: &TcpStream, rule: &Rule, is_head: bool) -> io::Result<bool> {
     let mut head = format!("HTTP/1.1 {} Scripted\r\n", rule.status);
-    if !rule.reply_headers.contains_key("content-length") && rule.status != 204 {
+    let says_length = rule.status != 204 && !(is_head && rule.body.is_empty());
+    if !rule.reply_headers.contains_key("content-length") && says_length {
         head += &format!("content-length: {}\r\n", rule.body.len());
     }
     for (name, value) in &rule.reply_headers {
