@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::error::Limit;
 use super::limits::{self, RateLimit};
 use super::location::redacted;
-use super::{Error, Result, StatusError, retry};
+use super::{Error, Result, StatusError};
 use crate::image::Descriptor;
 
 /// Most that is read of an error's body.

@@ -39,6 +39,7 @@ pub(crate) use registry::{Auth, PASSWORD, Registry, USERNAME, digest_of};
 pub(crate) use repository::Repository;
 pub(crate) use serve::Serve;
 pub(crate) use store::verify_store;
+pub(crate) use tls::Authority;
 pub(crate) use user::{Role, User};
 pub(crate) use web::{Page, WebServer, git_daemon};
 pub(crate) use world::World;

@@ -6,21 +6,21 @@ use rcgen::{
 };
 
 /// An authority that nobody but the test trusts.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its certificate.
-    pub(super) pem: String,
+    pub(crate) pem: String,
 }
 
 /// A certificate and its key.
-pub(super) struct Identity {
-    pub(super) certificate_pem: String,
-    pub(super) certificate_der: Vec<u8>,
-    pub(super) key: KeyPair,
+pub(crate) struct Identity {
+    pub(crate) certificate_pem: String,
+    pub(crate) certificate_der: Vec<u8>,
+    pub(crate) key: KeyPair,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name = common_name("rpub test authority");
@@ -30,7 +30,7 @@ impl Authority {
     }
 
     /// Issues a certificate for the loopback address.
-    pub(super) fn issue(&self) -> Identity {
+    pub(crate) fn issue(&self) -> Identity {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let mut params = CertificateParams::new(names).unwrap();

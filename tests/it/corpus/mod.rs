@@ -127,7 +127,7 @@ fn each(cases: &[Case], work: impl Fn(&Case) -> Option<String> + Sync) -> Vec<St
 
 /// Says something that is not a failure.
 #[expect(clippy::print_stderr, reason = "the harness shows it beside the test's name")]
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     eprintln!("{text}");
 }
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod editing;
+mod faults;
 mod index;
 mod layers;
 mod mutate;
