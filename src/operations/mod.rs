@@ -14,6 +14,7 @@ mod images;
 mod import;
 mod layout;
 mod login;
+mod memory;
 mod objects;
 mod prune;
 mod publish;

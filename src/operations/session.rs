@@ -12,6 +12,7 @@ use crate::registry::{Client, ClientOptions, Hosts, RetryPolicy};
 use crate::remote::GitSettings;
 use crate::store::{SharedLock, Store};
 
+use super::memory::StoreMemory;
 use super::{Error, Kind};
 
 /// The store, the registries and the user's ear.
@@ -102,15 +103,16 @@ impl Session {
         }
         let git = GitSettings { ca_files: settings.ca_files.clone(), ..settings.git };
         let defaults = ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink));
+        let store = Store::open(&settings.store)?;
         let client = Client::new(ClientOptions {
             hosts: hosts.clone(),
             ca_files: settings.ca_files,
             retry: settings.retry,
             concurrency: settings.concurrency.map_or(defaults.concurrency, NonZeroUsize::get),
             bytes_per_second: settings.bytes_per_second,
+            memory: Arc::new(StoreMemory(store.clone())),
             ..defaults
         });
-        let store = Store::open(&settings.store)?;
         let arrivals = Arrivals::default();
         Ok(Self { store, client, hosts, credentials, sink, git, arrivals })
     }

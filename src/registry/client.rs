@@ -12,7 +12,9 @@ use super::progress::Progress;
 use super::push::Push;
 use super::retry::Budget;
 use super::session::{Purpose, Session, Shared};
-use super::{BlobStream, Error, Growing, Hosts, RateLimit, Result, RetryPolicy, manifests};
+use super::{
+    BlobStream, Error, Forgetful, Growing, Hosts, Memory, RateLimit, Result, RetryPolicy, manifests,
+};
 use crate::blob::Source;
 use crate::credentials::{Credential, Fixed, Lookup, Secret};
 use crate::event::{Direction, Sink, TransferId, TransferOutcome};
@@ -45,6 +47,8 @@ pub struct ClientOptions {
     pub bytes_per_second: Option<NonZeroU64>,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// What is remembered from one run to the next.
+    pub memory: Arc<dyn Memory>,
 }
 
 impl ClientOptions {
@@ -61,6 +65,7 @@ impl ClientOptions {
             concurrency: DEFAULT_CONCURRENCY,
             bytes_per_second: None,
             retry: RetryPolicy::default(),
+            memory: Arc::new(Forgetful),
         }
     }
 }

@@ -18,23 +18,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method};
 use reqwest::{RequestBuilder, Url};
 use tokio::sync::watch;
 
 use super::answer::{Answer, transport};
+use super::body::{CHUNK_BYTES, COMMIT_SPANS};
 use super::location::{self, redacted};
 use super::pace::Lane;
 use super::progress::Progress;
-use super::push::{CHUNK_BYTES, COMMIT_SPANS};
 use super::session::{Body, Request, Session};
+use super::upload::{Opened, is_done};
 use super::{Error, Pushed, Result};
 use crate::image::Descriptor;
 
 /// With more than this left to send of a whole blob, asking whether it is there is worth a request.
 const WORTH_ASKING_BYTES: u64 = 16 << 20;
-/// How long cancelling a session may take: nobody needs its answer.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How far the writing of a [`Growing`] blob has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +169,7 @@ pub(super) struct GrowingPush<'a> {
     session: &'a Session,
     tail: Arc<Tail>,
     /// Where the session is to be continued, or cancelled.
-    opened: Mutex<Option<Url>>,
+    opened: Mutex<Option<Opened>>,
 }
 
 impl<'a> GrowingPush<'a> {
@@ -195,15 +194,22 @@ impl<'a> GrowingPush<'a> {
 
     async fn transfer(&self) -> Result<Pushed> {
         let access = self.session.host.access(&self.session.shared).await?;
+        let manner = &self.session.host.manner;
+        let url = self.session.url("blobs/uploads/").await?;
+        if manner.max_body(&self.session.shared).await.is_some() {
+            let (method, url) = (Method::PATCH, redacted(&url));
+            let reason = "bodies are limited there, and nobody knows how large this one becomes";
+            return Err(Error::Protocol { method, url, reason });
+        }
         let pace = &self.session.host.pace;
         let _permit = pace.enter(Lane::Uploads).await;
-        let url = self.session.url("blobs/uploads/").await?;
         let post = self.request(Method::POST, url);
         let answer = self.session.send(&post).await?.expect_success().await?;
-        let location = location::of(answer.headers(), &answer.url)
+        let mut opened = Opened::by(&answer, post.scopes)
             .ok_or_else(|| answer.protocol("the upload's location is missing or malformed"))?;
-        location::check(&access.base, &location)?;
-        let mut patch = self.request(Method::PATCH, self.continue_at(location));
+        location::check(&access.base, &opened.location)?;
+        self.continue_at(&opened);
+        let mut patch = opened.request(Method::PATCH);
         let octets = HeaderValue::from_static("application/octet-stream");
         patch.headers.insert(CONTENT_TYPE, octets);
         patch.body = Body::Growing(Arc::clone(&self.tail));
@@ -212,16 +218,16 @@ impl<'a> GrowingPush<'a> {
         if !is_done(answer.status()) {
             return Err(answer.into_error().await);
         }
-        // An answer without a new location leaves the old one valid.
-        let location = location::of(answer.headers(), &answer.url).unwrap_or(patch.url);
-        location::check(&access.base, &location)?;
+        opened.follow(&answer);
+        location::check(&access.base, &opened.location)?;
+        self.continue_at(&opened);
         let descriptor = self.tail.growing.sealed().await;
         if self.tail.sent.load(Ordering::Relaxed) != descriptor.size {
             return Err(answer.protocol("the registry answered before it had the whole blob"));
         }
-        let mut url = self.continue_at(location);
-        url.query_pairs_mut().append_pair("digest", &descriptor.digest.to_string());
-        let answer = self.session.send(&self.request(Method::PUT, url)).await?;
+        let mut put = opened.request(Method::PUT);
+        put.url.query_pairs_mut().append_pair("digest", &descriptor.digest.to_string());
+        let answer = self.session.send(&put).await?;
         if !is_done(answer.status()) {
             return Err(answer.into_error().await);
         }
@@ -253,25 +259,15 @@ impl<'a> GrowingPush<'a> {
     }
 
     /// Remembers where the session goes on.
-    fn continue_at(&self, location: Url) -> Url {
+    fn continue_at(&self, session: &Opened) {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        opened.insert(location).clone()
+        *opened = Some(session.clone());
     }
 
-    /// Gives the session up. A registry that minds cleans up by itself, later.
     async fn cancel(&self) {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(url) = opened else { return };
-        let request = self.request(Method::DELETE, url);
-        let sent = tokio::time::timeout(CANCEL_PATIENCE, self.session.send(&request)).await;
-        match sent {
-            Ok(Ok(answer)) => tracing::debug!(status = %answer.status(), "upload cancelled"),
-            Ok(Err(error)) => tracing::debug!(%error, "upload not cancelled"),
-            Err(_) => tracing::debug!("upload not cancelled in time"),
+        if let Some(opened) = opened {
+            opened.cancel(self.session).await;
         }
     }
-}
-
-fn is_done(status: StatusCode) -> bool {
-    matches!(status, StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::NO_CONTENT)
 }

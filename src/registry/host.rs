@@ -15,6 +15,7 @@ use super::challenge;
 use super::connections::{Route, Security};
 use super::limits::{self, RateLimit};
 use super::location::{self, redacted};
+use super::manner::Manner;
 use super::pace::{Cap, Epoch, Pace};
 use super::session::Shared;
 use super::{Error, Result, RetryPolicy, retry};
@@ -32,6 +33,8 @@ pub(super) struct Host {
     pub(super) insecure: bool,
     access: OnceCell<Access>,
     pub(super) auth: Auth,
+    /// How it wants to be treated.
+    pub(super) manner: Manner,
     pub(super) pace: Pace,
     /// What the registry said last of its quota.
     quota: std::sync::Mutex<Option<RateLimit>>,
@@ -51,6 +54,7 @@ pub(super) struct Access {
 impl Host {
     pub(super) fn new(name: RegistryName, insecure: bool, cap: &Arc<Cap>) -> Self {
         Self {
+            manner: Manner::new(name.clone()),
             name,
             insecure,
             access: OnceCell::new(),

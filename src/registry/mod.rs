@@ -11,6 +11,7 @@
 
 mod answer;
 mod auth;
+mod body;
 mod challenge;
 mod client;
 mod connections;
@@ -24,7 +25,10 @@ mod limits;
 mod lists;
 mod location;
 mod manifests;
+mod manner;
+mod memory;
 mod pace;
+mod parts;
 mod progress;
 mod pull;
 mod push;
@@ -34,6 +38,7 @@ mod retry;
 mod session;
 mod throttle;
 mod token;
+mod upload;
 
 pub use challenge::is_challenge;
 pub use client::{Client, ClientOptions, Pushed};
@@ -44,6 +49,7 @@ pub use growing::{Growing, Growth};
 pub use hosts::{Endpoint, Hosts};
 pub use limits::RateLimit;
 pub use lists::Pages;
+pub use memory::{Forgetful, Learnt, Memory, UploadNote};
 pub use pull::BlobStream;
 pub use quirks::{Mounting, Quirks, RangedPatch, RegistryKind, Support};
 pub use referrers::{Referrers, ReferrersSource};

@@ -1,133 +1,40 @@
 //! Blobs on their way out (OCI distribution-spec, "Pushing blobs").
+//!
+//! By the case. The blob is there, by `HEAD`: nothing to do. The registry has it elsewhere: it is
+//! mounted; a registry that opens a session instead is taken at its word. Else it goes out by one
+//! `PUT`, or in parts (see [`parts`]). A body was too large: it is sent in smaller parts. Parts are
+//! refused or lost: the blob is sent whole. The connection broke, or the registry failed: it is asked
+//! whether the blob is there after all, then how far the session is, and the rest is sent. The
+//! session is lost: a new one is opened. A large blob's session is noted, so that the next run
+//! goes on where a killed one stopped. A session that nobody goes on with is cancelled.
 
-use std::io::{self, Read as _};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::stream;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use reqwest::{RequestBuilder, Url};
-use tokio::sync::mpsc;
+use reqwest::Url;
 
-use super::answer::{Answer, transport};
-use super::location::{self, redacted};
+use super::answer::Answer;
+use super::body::Upload;
+use super::location;
+use super::memory::UploadNote;
 use super::pace::Lane;
+use super::parts::{self, Need, Way};
 use super::progress::Progress;
+use super::quirks::{Mounting, RangedPatch, Support};
 use super::session::{Body, Request, Session};
-use super::{Error, Pushed, Result};
+use super::upload::{Opened, is_done, received};
+use super::{Error, Pushed, Result, StatusError, retry};
 use crate::blob::Source;
-use crate::image::{Descriptor, Digest, RepositoryName};
+use crate::image::{Algorithm, Descriptor, RepositoryName};
 
-/// Size of the pieces that a blob is read and sent in.
-pub(super) const CHUNK_BYTES: usize = 256 << 10;
-/// Pieces read ahead of the network; with [`CHUNK_BYTES`] this bounds an upload's memory.
-const CHUNKS_AHEAD: usize = 4;
-/// How many times the idle timeout a registry has to store a blob that it has all of.
-pub(super) const COMMIT_SPANS: u32 = 7;
 /// How many repositories are tried for a mount: each costs a round trip.
 const MAX_MOUNTS: usize = 3;
-
-/// The body of an upload, which is opened anew for each try.
-pub(super) struct Upload {
-    source: Arc<dyn Source>,
-    digest: Digest,
-    progress: Progress,
-    sent: AtomicU64,
-    failure: Mutex<Option<io::Error>>,
-}
-
-impl Upload {
-    /// Sends `request` with the blob as its body, as long as the blob moves.
-    pub(super) async fn send(
-        self: &Arc<Self>,
-        request: RequestBuilder,
-        method: Method,
-        url: Url,
-        patience: Duration,
-    ) -> Result<Answer> {
-        let request = request.header(CONTENT_LENGTH, self.source.size()).body(self.body());
-        let mut sending = std::pin::pin!(request.send());
-        let (mut before, mut idle) = (0, 0);
-        loop {
-            let Ok(outcome) = tokio::time::timeout(patience, &mut sending).await else {
-                let sent = self.sent.load(Ordering::Relaxed);
-                idle = if sent == before { idle + 1 } else { 0 };
-                before = sent;
-                let limit = if sent == self.source.size() { COMMIT_SPANS } else { 1 };
-                if idle >= limit {
-                    return Err(Error::Stalled {
-                        method,
-                        url: redacted(&url),
-                        after: patience * limit,
-                    });
-                }
-                continue;
-            };
-            return match outcome {
-                Ok(response) => Ok(Answer::new(response, method, url, patience)),
-                Err(error) => match self.take_failure() {
-                    Some(source) => Err(Error::Source { digest: self.digest.clone(), source }),
-                    None => Err(transport(&method, &url, error)),
-                },
-            };
-        }
-    }
-
-    fn take_failure(&self) -> Option<io::Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn body(self: &Arc<Self>) -> reqwest::Body {
-        self.sent.store(0, Ordering::Relaxed);
-        self.progress.moved_to(0);
-        if self.source.size() == 0 {
-            return reqwest::Body::from("");
-        }
-        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        let reader = Arc::clone(self);
-        // Ends when everything is read or the receiver is gone.
-        tokio::task::spawn_blocking(move || reader.read_into(&sender));
-        let state = (receiver, Arc::clone(self));
-        reqwest::Body::wrap_stream(stream::unfold(state, async |(mut receiver, upload)| {
-            let piece: Result<Bytes, io::Error> = receiver.recv().await?;
-            if let Ok(bytes) = &piece {
-                let count = bytes.len() as u64;
-                upload.progress.throttle.moved(count).await;
-                let sent = upload.sent.fetch_add(count, Ordering::Relaxed) + count;
-                upload.progress.moved_to(sent);
-            }
-            Some((piece, (receiver, upload)))
-        }))
-    }
-
-    fn read_into(&self, sender: &mpsc::Sender<Result<Bytes, io::Error>>) {
-        if let Err(error) = self.try_read_into(sender) {
-            let kind = error.kind();
-            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            // Breaks the request off. The receiver may be gone already.
-            let _ = sender.blocking_send(Err(io::Error::from(kind)));
-        }
-    }
-
-    fn try_read_into(&self, sender: &mpsc::Sender<Result<Bytes, io::Error>>) -> io::Result<()> {
-        let mut left = self.source.size();
-        let mut reader = self.source.open(0)?;
-        while left > 0 {
-            let most = self.progress.throttle.piece(CHUNK_BYTES);
-            let size = usize::try_from(left).map_or(most, |left| left.min(most));
-            let mut piece = vec![0; size];
-            reader.read_exact(&mut piece)?;
-            left -= size as u64;
-            if sender.blocking_send(Ok(Bytes::from(piece))).is_err() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-}
+/// How often in a row a registry may say that it expects other bytes than it is sent.
+const MAX_CORRECTIONS: u32 = 3;
+/// After so many broken connections with one size of body, a smaller one is tried: some proxies
+/// hang up on a body that is too large.
+const BREAKS: u32 = 2;
 
 /// One blob's way into one repository.
 pub(super) struct Push<'a> {
@@ -138,10 +45,31 @@ pub(super) struct Push<'a> {
     pub(super) progress: Progress,
 }
 
-/// An upload session: where the bytes go, with which scopes.
-struct Opened {
-    location: Url,
-    scopes: Vec<String>,
+/// What has been found out on the way so far.
+#[derive(Default)]
+struct Trail {
+    /// The session to go on with.
+    opened: Option<Opened>,
+    note: Option<Arc<dyn UploadNote>>,
+    /// The location in the note.
+    noted: Option<String>,
+    has_tried: bool,
+    /// The largest body to send, because a larger one was refused.
+    limit: Option<u64>,
+    /// The same, because larger ones broke off: not certain enough to be remembered.
+    caution: Option<u64>,
+    breaks: u32,
+    corrections: u32,
+    /// Whether parts were refused.
+    no_parts: bool,
+    /// The last request's way and length.
+    in_parts: bool,
+    sending: u64,
+}
+
+enum Begun {
+    Done(Pushed),
+    Opened(Opened),
 }
 
 enum Mount {
@@ -151,15 +79,24 @@ enum Mount {
     Refused,
 }
 
+/// What to do after a failure.
+enum Verdict {
+    /// Another way is taken at once.
+    Again,
+    /// The same is tried later, when that has any use.
+    Later(Error),
+    Never(Error),
+}
+
 impl Push<'_> {
     /// Brings the blob there: asks for it, tries to mount it, sends it.
     ///
-    /// After a failed try everything begins anew with the question whether the blob is there,
-    /// because a commit that seemed to fail may have succeeded; only the mount is not repeated.
+    /// After a failed try comes the question whether the blob is there, because a commit that seemed
+    /// to fail may have succeeded; only the mount is not repeated.
     pub(super) async fn run(&self) -> Result<Pushed> {
         let mut budget = self.session.budget();
         let path = format!("blobs/{}", self.descriptor.digest);
-        let mut may_mount = true;
+        let mut trail = Trail::default();
         loop {
             let head = self.session.send_with_retries(
                 Method::HEAD,
@@ -170,45 +107,90 @@ impl Push<'_> {
             );
             // Any other status is left to the POST, whose error has a body that says why.
             if head.await?.has_blob(self.descriptor) {
+                self.abandon(&mut trail).await;
                 return Ok(Pushed::AlreadyThere);
             }
-            let url = self.session.url("blobs/uploads/").await?;
-            let request = Request::new(Method::POST, url, vec![self.session.scope("pull,push")]);
-            let outcome = self.transfer(&request, may_mount).await;
-            may_mount = false;
-            match outcome {
-                Ok(pushed) => return Ok(pushed),
-                Err(Error::Status(error)) if is_lost_session(&error) => {
-                    let error = Error::Status(Box::new(super::StatusError {
-                        status: StatusCode::SERVICE_UNAVAILABLE,
-                        ..*error
-                    }));
-                    self.session.wait(&request, error, &mut budget).await?;
+            let error = match self.attempt(&mut trail).await {
+                Ok(pushed) => {
+                    self.learn(&mut trail).await;
+                    return Ok(pushed);
                 }
-                Err(error) => self.session.wait(&request, error, &mut budget).await?,
+                Err(error) => error,
+            };
+            let failed = match self.judge(&mut trail, error).await {
+                Verdict::Again => continue,
+                Verdict::Later(error) => {
+                    let what =
+                        format!("PUT {}@{}", self.session.repository, self.descriptor.digest);
+                    budget.wait(&what, error, &*self.session.shared.options.events).await
+                }
+                Verdict::Never(error) => Err(error),
+            };
+            if let Err(error) = failed {
+                // A later run goes on with what was noted.
+                if trail.note.is_none() || !retry::is_transient(&error) {
+                    self.abandon(&mut trail).await;
+                }
+                return Err(error);
             }
         }
     }
 
-    async fn transfer(&self, post: &Request, may_mount: bool) -> Result<Pushed> {
-        let mut opened = None;
+    async fn attempt(&self, trail: &mut Trail) -> Result<Pushed> {
+        if !trail.has_tried {
+            self.take_note(trail).await;
+        }
+        let mut offset = 0;
+        if let Some(mut opened) = trail.opened.clone() {
+            let ranged = self.ranged(trail).await;
+            match opened.ask(self.session).await? {
+                Some(at)
+                    if at == 0 || ranged != RangedPatch::Unusable && at <= self.source.size() =>
+                {
+                    offset = at;
+                    trail.opened = Some(opened);
+                }
+                Some(_) => self.abandon(trail).await,
+                None => trail.opened = None,
+            }
+        }
+        if trail.opened.is_none() {
+            let begun = self.begin(trail).await;
+            trail.has_tried = true;
+            match begun? {
+                Begun::Done(pushed) => return Ok(pushed),
+                Begun::Opened(opened) => trail.opened = Some(opened),
+            }
+        }
+        trail.has_tried = true;
+        let _permit = self.session.host.pace.enter(Lane::Uploads).await;
+        self.send(trail, offset).await
+    }
+
+    /// Gets the blob mounted, or a session opened.
+    async fn begin(&self, trail: &mut Trail) -> Result<Begun> {
+        let url = self.session.url("blobs/uploads/").await?;
+        let mut post = Request::new(Method::POST, url, vec![self.session.scope("pull,push")]);
+        let algorithm = self.descriptor.digest.algorithm();
+        if algorithm != Algorithm::Sha256 {
+            post.url.query_pairs_mut().append_pair("digest-algorithm", algorithm.name());
+        }
+        let quirks = self.session.host.manner.quirks();
+        let may_mount = !trail.has_tried && quirks.mounting != Mounting::Shared;
         let candidates = if may_mount { self.mount_from } else { &[] };
         let others = candidates.iter().filter(|name| **name != self.session.repository.name);
         for from in others.take(MAX_MOUNTS) {
-            match self.mount(post, from).await? {
-                Mount::Mounted => return Ok(Pushed::Mounted),
-                Mount::Opened(session) => {
-                    opened = Some(session);
-                    break;
-                }
+            match self.mount(&post, from).await? {
+                Mount::Mounted => return Ok(Begun::Done(Pushed::Mounted)),
+                Mount::Opened(opened) => return Ok(Begun::Opened(opened)),
                 Mount::Refused => {}
             }
         }
-        let opened = match opened {
-            Some(opened) => opened,
-            None => self.open(post).await?,
-        };
-        self.put(opened).await
+        if quirks.single_post == Support::Yes && self.way(trail, 0, 0).await == Way::Whole {
+            return self.post_whole(trail, post).await;
+        }
+        let answer = self.session.send(&post).await?.expect_success().await?;
+        opened_by(&answer, post.scopes).map(Begun::Opened)
     }
 
     /// Asks the registry to take the blob from `from`. The token needs both repositories; a
@@ -230,8 +212,8 @@ impl Push<'_> {
         };
         match answer.status() {
             StatusCode::CREATED => Ok(Mount::Mounted),
-            StatusCode::ACCEPTED => Ok(match location::of(answer.headers(), &answer.url) {
-                Some(location) => Mount::Opened(Opened { location, scopes: request.scopes }),
+            StatusCode::ACCEPTED => Ok(match Opened::by(&answer, request.scopes) {
+                Some(opened) => Mount::Opened(opened),
                 None => Mount::Refused,
             }),
             status => {
@@ -241,45 +223,246 @@ impl Push<'_> {
         }
     }
 
-    async fn open(&self, post: &Request) -> Result<Opened> {
-        let answer = self.session.send(post).await?.expect_success().await?;
-        let location = location::of(answer.headers(), &answer.url)
-            .ok_or_else(|| answer.protocol("the upload's location is missing or malformed"))?;
-        Ok(Opened { location, scopes: post.scopes.clone() })
+    /// Sends the blob without a session. A registry that opens one all the same is followed.
+    async fn post_whole(&self, trail: &mut Trail, mut post: Request) -> Result<Begun> {
+        post.url.query_pairs_mut().append_pair("digest", &self.descriptor.digest.to_string());
+        let size = self.source.size();
+        self.fill(trail, &mut post, 0, size);
+        let answer = self.session.send(&post).await?.expect_success().await?;
+        if answer.status() == StatusCode::ACCEPTED {
+            return opened_by(&answer, post.scopes).map(Begun::Opened);
+        }
+        Ok(Begun::Done(Pushed::Uploaded { bytes: size }))
     }
 
-    async fn put(&self, opened: Opened) -> Result<Pushed> {
+    /// Sends what is missing from `offset` on.
+    async fn send(&self, trail: &mut Trail, mut offset: u64) -> Result<Pushed> {
         let access = self.session.host.access(&self.session.shared).await?;
-        location::check(&access.base, &opened.location)?;
-        let pace = &self.session.host.pace;
-        let _permit = pace.enter(Lane::Uploads).await;
-        let mut url = opened.location;
-        url.query_pairs_mut().append_pair("digest", &self.descriptor.digest.to_string());
-        let mut request = Request::new(Method::PUT, url, opened.scopes);
+        loop {
+            let Some(opened) = trail.opened.clone() else {
+                unreachable!("bytes are sent within a session")
+            };
+            location::check(&access.base, &opened.location)?;
+            self.keep_note(trail, &opened.location).await;
+            offset = match self.way(trail, offset, opened.min_chunk).await {
+                Way::Whole => return self.commit(trail, opened, self.source.size()).await,
+                Way::Parts(_) if offset == self.source.size() => {
+                    return self.commit(trail, opened, 0).await;
+                }
+                Way::Parts(most) => self.patch(trail, opened, offset, most).await?,
+            };
+        }
+    }
+
+    /// Ends the session, with the first `length` bytes of the blob in the same request.
+    async fn commit(&self, trail: &mut Trail, opened: Opened, length: u64) -> Result<Pushed> {
+        let mut request = opened.request(Method::PUT);
+        request.url.query_pairs_mut().append_pair("digest", &self.descriptor.digest.to_string());
+        if length > 0 || self.source.size() == 0 {
+            self.fill(trail, &mut request, 0, length);
+        }
+        let answer = self.session.send(&request).await?;
+        if !is_done(answer.status()) {
+            return Err(answer.into_error().await);
+        }
+        self.session.host.pace.speed_up(Lane::Uploads);
+        Ok(Pushed::Uploaded { bytes: self.source.size() })
+    }
+
+    /// Sends a part; returns where the next one begins.
+    async fn patch(
+        &self,
+        trail: &mut Trail,
+        mut opened: Opened,
+        offset: u64,
+        most: u64,
+    ) -> Result<u64> {
+        let size = self.source.size();
+        let end = size.min(offset.saturating_add(most));
+        let mut request = opened.request(Method::PATCH);
+        // Without a unit: OCI distribution-spec, "Pushing a blob in chunks".
+        let range = HeaderValue::from_str(&format!("{offset}-{}", end.saturating_sub(1)));
+        request.headers.insert(CONTENT_RANGE, range.expect("digits make a header"));
+        self.fill(trail, &mut request, offset, end - offset);
+        trail.in_parts = true;
+        let answer = self.session.send(&request).await?;
+        let received = received(&answer);
+        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE
+            && trail.corrections < MAX_CORRECTIONS
+            && let Some(expected) = received.filter(|expected| *expected <= size)
+        {
+            trail.corrections += 1;
+            opened.follow(&answer);
+            trail.opened = Some(opened);
+            return Ok(expected);
+        }
+        // Amazon's registry says 201 here.
+        if !is_done(answer.status()) {
+            return Err(answer.into_error().await);
+        }
+        opened.follow(&answer);
+        trail.opened = Some(opened);
+        let next = parts::next_offset(offset, end, received)
+            .ok_or_else(|| answer.protocol("the registry lost a part that it had taken"))?;
+        (trail.corrections, trail.breaks) = (0, 0);
+        Ok(next)
+    }
+
+    fn fill(&self, trail: &mut Trail, request: &mut Request, offset: u64, length: u64) {
         let octets = HeaderValue::from_static("application/octet-stream");
         request.headers.insert(CONTENT_TYPE, octets);
-        request.body = Body::Blob(Arc::new(Upload {
-            source: Arc::clone(&self.source),
-            digest: self.descriptor.digest.clone(),
-            progress: self.progress.clone(),
-            sent: AtomicU64::new(0),
-            failure: Mutex::new(None),
-        }));
-        let answer = self.session.send(&request).await?;
-        match answer.status() {
-            StatusCode::CREATED | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
-                pace.speed_up(Lane::Uploads);
-                Ok(Pushed::Uploaded { bytes: self.source.size() })
+        let digest = &self.descriptor.digest;
+        let upload = Upload::new(&self.source, digest, &self.progress, offset, length);
+        request.body = Body::Blob(Arc::new(upload));
+        (trail.in_parts, trail.sending) = (false, length);
+    }
+
+    async fn ranged(&self, trail: &Trail) -> RangedPatch {
+        if trail.no_parts {
+            return RangedPatch::Unusable;
+        }
+        self.session.host.manner.ranged_patch(&self.session.shared).await
+    }
+
+    async fn way(&self, trail: &Trail, offset: u64, min_chunk: u64) -> Way {
+        let manner = &self.session.host.manner;
+        let known = manner.max_body(&self.session.shared).await;
+        let limit = known.into_iter().chain(trail.limit).chain(trail.caution).min();
+        let min_part = min_chunk.max(manner.quirks().min_chunk);
+        let ranged = self.ranged(trail).await;
+        Need { size: self.source.size(), offset, limit, ranged, min_part }.way()
+    }
+
+    async fn judge(&self, trail: &mut Trail, error: Error) -> Verdict {
+        let may_part = self.ranged(trail).await != RangedPatch::Unusable;
+        let min_part = trail.opened.as_ref().map_or(0, |opened| opened.min_chunk);
+        let min_part = min_part.max(self.session.host.manner.quirks().min_chunk);
+        let smaller = parts::smaller(trail.sending, min_part).filter(|_| may_part);
+        match error {
+            Error::Status(status) if parts::is_too_large(&status) => {
+                let Some(smaller) = smaller else { return Verdict::Never(Error::Status(status)) };
+                trail.limit = Some(smaller);
+                Verdict::Again
             }
-            _ => Err(answer.into_error().await),
+            Error::Status(status) if is_lost_session(&status) => {
+                trail.opened = None;
+                let status = StatusError { status: StatusCode::SERVICE_UNAVAILABLE, ..*status };
+                Verdict::Later(Error::Status(Box::new(status)))
+            }
+            Error::Status(status) if trail.in_parts && parts::refuses_parts(&status) => {
+                self.give_up_parts(trail, Error::Status(status)).await
+            }
+            error @ Error::Protocol { .. } if trail.in_parts => {
+                self.give_up_parts(trail, error).await
+            }
+            error @ Error::Transport { .. } => {
+                trail.breaks += 1;
+                if trail.breaks >= BREAKS {
+                    trail.breaks = 0;
+                    trail.caution = smaller.or(trail.caution);
+                }
+                Verdict::Later(error)
+            }
+            error => Verdict::Later(error),
+        }
+    }
+
+    /// Sends the blob whole from now on, unless its size was why it was sent in parts.
+    async fn give_up_parts(&self, trail: &mut Trail, error: Error) -> Verdict {
+        tracing::debug!(%error, "the registry does not take a blob in parts");
+        let is_limited = trail.limit.is_some();
+        trail.no_parts = true;
+        if is_limited {
+            return Verdict::Never(error);
+        }
+        self.abandon(trail).await;
+        Verdict::Again
+    }
+
+    /// Remembers what the way to success has taught, and forgets the session.
+    async fn learn(&self, trail: &mut Trail) {
+        if let Some(note) = trail.note.take() {
+            in_background(move || note.forget()).await;
+        }
+        let (limit, no_parts) = (trail.limit, trail.no_parts);
+        if limit.is_some() || no_parts {
+            let change = |learnt: &mut super::Learnt| {
+                learnt.max_body = limit.into_iter().chain(learnt.max_body).min();
+                learnt.refuses_ranges |= no_parts;
+            };
+            self.session.host.manner.learn(&self.session.shared, change).await;
+        }
+    }
+
+    /// Takes the note on this upload, and goes on with the session in it.
+    async fn take_note(&self, trail: &mut Trail) {
+        let is_worth_it = parts::is_resumable(self.source.size())
+            && self.ranged(trail).await == RangedPatch::Resumable;
+        if !is_worth_it {
+            return;
+        }
+        let memory = Arc::clone(&self.session.shared.options.memory);
+        let (repository, digest) =
+            (self.session.repository.clone(), self.descriptor.digest.clone());
+        let take = move || {
+            let note = memory.note(&repository, &digest)?;
+            let location = note.location();
+            Some((note, location))
+        };
+        let Some((note, location)) = in_background(take).await.flatten() else { return };
+        trail.note = Some(note);
+        let Some(location) = location.and_then(|text| Url::parse(&text).ok()) else { return };
+        let Ok(access) = self.session.host.access(&self.session.shared).await else { return };
+        if location::check(&access.base, &location).is_ok() {
+            trail.noted = Some(location.to_string());
+            let scopes = vec![self.session.scope("pull,push")];
+            trail.opened = Some(Opened { location, scopes, min_chunk: 0 });
+        }
+    }
+
+    /// Keeps the session for a later run, if it could be gone on with then.
+    async fn keep_note(&self, trail: &mut Trail, location: &Url) {
+        let Some(note) = trail.note.clone() else { return };
+        let is_worth_it = self.ranged(trail).await == RangedPatch::Resumable;
+        if !is_worth_it {
+            trail.note = None;
+            in_background(move || note.forget()).await;
+        } else if trail.noted.as_deref() != Some(location.as_str()) {
+            let text = location.to_string();
+            trail.noted = Some(text.clone());
+            in_background(move || note.keep(&text)).await;
+        }
+    }
+
+    /// Cancels the session that nobody goes on with.
+    async fn abandon(&self, trail: &mut Trail) {
+        if let Some(opened) = trail.opened.take() {
+            opened.cancel(self.session).await;
+        }
+        if let Some(note) = trail.note.clone() {
+            trail.noted = None;
+            in_background(move || note.forget()).await;
         }
     }
 }
 
+fn opened_by(answer: &Answer, scopes: Vec<String>) -> Result<Opened> {
+    Opened::by(answer, scopes)
+        .ok_or_else(|| answer.protocol("the upload's location is missing or malformed"))
+}
+
+/// Runs blocking work beside the runtime; `None` when it failed, which is said.
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .inspect_err(|error| tracing::debug!(%error, "the upload's note is left alone"))
+        .ok()
+}
+
 /// Returns whether the registry forgot the upload session, which a new one mends (GitLab and
 /// ACR after a network loss).
-fn is_lost_session(error: &super::StatusError) -> bool {
+fn is_lost_session(error: &StatusError) -> bool {
     error.status == StatusCode::NOT_FOUND
-        && error.method == Method::PUT
+        && error.method != Method::POST
         && (error.has_code("BLOB_UPLOAD_UNKNOWN") || error.has_code("BLOB_UPLOAD_INVALID"))
 }

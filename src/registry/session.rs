@@ -10,12 +10,12 @@ use reqwest::Url;
 
 use super::answer::Answer;
 use super::auth::{self, Freshness, Need, Pass, Refusal, Refused};
+use super::body::Upload;
 use super::challenge::{self, Challenge};
 use super::connections::{Connections, Security};
 use super::growing::Tail;
 use super::host::{self, Access, Host};
 use super::pace::{Cap, Lane};
-use super::push::Upload;
 use super::retry::Budget;
 use super::throttle::Throttle;
 use super::token::{self, Grants, TokenServer};
@@ -393,6 +393,9 @@ impl Session {
             let header = pass.map(|pass| &pass.header);
             let header = header.filter(|_| location::is_same_origin(&url, home));
             let answer = self.exchange(request, &url, access, header).await?;
+            if location::is_same_origin(&url, &access.base) {
+                self.host.manner.notice(answer.headers());
+            }
             let follows = match answer.status().as_u16() {
                 307 | 308 => true,
                 301..=303 => matches!(request.method, Method::GET | Method::HEAD),

@@ -7,7 +7,8 @@
 //! rpub.json               {"version":1}: written last when a store is made, read first
 //! oci-layout, index.json  the image layout; index.json names the images
 //! blobs/<algorithm>/<hex> blobs, complete and verified
-//! ingest/                 blobs being written; `<name>.partial` may be continued later
+//! ingest/                 blobs being written; `<name>.partial` may be continued later, and
+//!                         `push-<hex>.partial` says where a push goes on that was killed
 //! snapshots/<mapping>/    one directory per unpacked layer, named by the diffID's hex
 //! cachemounts/<mapping>/  directories of `RUN --mount=type=cache`; see `cache_mount.rs`
 //! paths/<hex>             a layer's path index (format of the room `layer`), by diffID
@@ -15,6 +16,7 @@
 //!                         last use
 //! cache/listings/<hex>    the files that a content digest in a record stands for, compressed
 //! remote/<kind>/<hex>/    what builds got by http and git (the room `remote`), by address or digest
+//! registries.json         what was learnt about registries (JSON of the room `operations`)
 //! locks/                  empty files to `flock`
 //! tmp/                    files about to be renamed, and directories of running steps
 //! ```
@@ -44,6 +46,7 @@ mod collect;
 mod error;
 mod index;
 mod lock;
+mod notes;
 mod open;
 mod read;
 mod remote;
@@ -58,6 +61,7 @@ pub use collect::{Reaching, Reclaimed};
 pub use error::{Error, Result};
 pub use index::ImageEntry;
 pub use lock::{ExclusiveLock, SharedLock};
+pub use notes::PushNote;
 pub use open::Store;
 pub use remote::{RemoteKind, RemoteLock};
 pub use usage::{Amount, Usage};

@@ -19,6 +19,7 @@ mod script;
 mod waits;
 
 mod auth;
+mod uploads;
 
 use script::Script;
 
@@ -74,7 +75,7 @@ fn play(name: &str, more: &[(&str, &str)]) -> Script {
         ("manifest", &manifest_text),
         ("manifest_digest", &manifest_digest),
     ];
-    variables.extend_from_slice(more);
+    variables.splice(0..0, more.iter().copied());
     Script::start(&text, &variables)
 }
 
