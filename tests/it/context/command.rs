@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
+use super::leaks;
 use super::process::Process;
 
 /// A command that takes longer is stuck. The longest real one is a tutorial with `apt-get install`.
@@ -24,11 +25,21 @@ pub(crate) struct TestCommand {
     root: PathBuf,
     filters: Vec<(String, String)>,
     input: Vec<u8>,
+    is_searched: bool,
+    is_logging: bool,
 }
 
 impl TestCommand {
     pub(super) fn new(command: Command, root: PathBuf, filters: Vec<(String, String)>) -> Self {
-        Self { command, root, filters, input: Vec::new() }
+        let (input, is_searched, is_logging) = (Vec::new(), false, false);
+        Self { command, root, filters, input, is_searched, is_logging }
+    }
+
+    /// Has all that it says, at the highest verbosity of its log, searched for secrets.
+    pub(super) fn searched(mut self) -> Self {
+        self.command.env("RPUB_LOG", "trace");
+        (self.is_searched, self.is_logging) = (true, true);
+        self
     }
 
     /// Adds one argument.
@@ -50,6 +61,8 @@ impl TestCommand {
     /// Sets a variable of the environment.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
+        // Who asks for the log wants to see it.
+        self.is_logging &= name != "RPUB_LOG";
         self
     }
 
@@ -63,6 +76,18 @@ impl TestCommand {
     pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();
         self
+    }
+
+    /// Checks that nothing that was said holds a secret.
+    fn search(&self, stdout: &str, stderr: &str) {
+        let words: Vec<_> = self.command.get_args().collect();
+        // Who asks for a token gets one.
+        let gives_token = words.windows(2).any(|pair| pair == ["auth", "token"]);
+        let said = if gives_token { [stderr, ""] } else { [stderr, stdout] };
+        for text in said {
+            let line = text.lines().find(|line| leaks::found_in(line).is_some());
+            assert!(line.is_none(), "a secret is said by {}: {line:?}", self.describe());
+        }
     }
 
     /// Returns it as words for a shell.
@@ -161,10 +186,15 @@ impl Running {
             self.process.kill();
         }
         let status = self.process.wait().unwrap();
+        let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
+        if self.command.is_searched {
+            self.command.search(&stdout, &stderr);
+        }
+        let hides_log = self.command.is_logging;
         let output = Output {
             status,
-            stdout: self.stdout.text(),
-            stderr: self.stderr.text(),
+            stdout,
+            stderr: if hides_log { leaks::without_log(&stderr) } else { stderr },
             elapsed: self.started.elapsed(),
             command: format!("{:?}", self.command.command),
             root: self.command.root,

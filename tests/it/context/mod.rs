@@ -8,6 +8,7 @@ mod guard;
 mod http;
 mod image;
 mod layer;
+mod leaks;
 mod process;
 mod proxy;
 mod registry;
@@ -180,7 +181,7 @@ impl TestContext {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
-        self.command(program()).args(args)
+        self.command(program()).searched().args(args)
     }
 
     /// Returns any program, to be run as the user in the root with the context's environment.
