@@ -4,6 +4,7 @@
 //! text. `settings` joins flags, environment and files; `render` draws progress and errors.
 
 mod args;
+mod artifact;
 mod auth;
 mod blob;
 mod build;
@@ -163,6 +164,7 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
         Command::Blob(command) => blob::blob(context, command).await,
         Command::Repo(RepoCommand::Ls(args)) => names::repositories(context, args).await,
         Command::Referrers(args) => manifest::referrers(context, args).await,
+        Command::Artifact(command) => artifact::artifact(context, command).await,
         Command::Serve(args) => serve::serve(context, args).await,
         // Answered in `dispatch`, before anything is opened.
         Command::Completion(_) | Command::Version(_) => Ok(()),

@@ -23,6 +23,7 @@ mod push;
 mod resolve;
 mod serve;
 mod session;
+mod stage;
 mod stream;
 mod transfer;
 
@@ -46,9 +47,10 @@ pub use login::{
     Access, Verify, authorization, explain_credential, login, logout, logout_all, whoami,
 };
 pub use objects::{
-    BlobSource, ListRequest, ManifestToPut, TagOrder, UntaggedBy, blob_head, get_blob,
-    get_manifest, head_manifest, list_referrers, list_repositories, list_tags, put_blob,
-    put_manifest, remove_blob, remove_manifest, remove_tag,
+    ArtifactAnnotations, ArtifactFile, ArtifactNode, ArtifactToPull, ArtifactToPush, BlobSource,
+    Existing, ListRequest, ManifestToPut, PulledArtifact, TagOrder, UntaggedBy, artifact_tree,
+    blob_head, get_blob, get_manifest, head_manifest, list_referrers, list_repositories, list_tags,
+    pull_artifact, push_artifact, put_blob, put_manifest, remove_blob, remove_manifest, remove_tag,
 };
 pub use prune::{
     PruneMode, PruneRequest, PruneScope, Pruned, PrunedItem, bound_cache, disk_usage, prune,

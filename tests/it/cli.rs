@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::context::{Role, TestContext, World};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "build",
     "build-push",
     "push",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 20] = [
     "logout",
     "serve",
     "import",
+    "artifact",
     "digest",
     "manifest",
     "blob",

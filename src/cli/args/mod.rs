@@ -1,5 +1,6 @@
 //! The command line: names and flags as docker has them where docker has them.
 
+mod artifact;
 mod auth;
 mod build;
 mod edit;
@@ -14,6 +15,10 @@ use clap::{Args, Parser, Subcommand};
 
 use super::render::ProgressMode;
 
+pub(crate) use artifact::{
+    ArtifactAttachArgs, ArtifactCommand, ArtifactContentArgs, ArtifactPullArgs, ArtifactPushArgs,
+    ArtifactTreeArgs,
+};
 pub(crate) use auth::{
     AuthCommand, AuthExplainArgs, AuthTokenArgs, LoginArgs, LogoutArgs, WhoamiArgs,
 };
@@ -153,6 +158,9 @@ pub(crate) enum Command {
     Repo(RepoCommand),
     /// List what refers to an image: signatures, attestations and other artifacts
     Referrers(ReferrersArgs),
+    /// Move files as artifacts, and attach them to images
+    #[command(subcommand)]
+    Artifact(ArtifactCommand),
     /// Serve the store as a registry
     Serve(ServeArgs),
     /// Print a shell completion script

@@ -57,11 +57,21 @@ pub async fn get_blob(
     session: &Session,
     repository: &Repository,
     digest: &Digest,
-    mut out: impl Write + Send + 'static,
+    out: impl Write + Send + 'static,
 ) -> Result<(), Error> {
     let descriptor = blob_head(session, repository, digest).await?;
+    receive(session, repository, &descriptor, out).await
+}
+
+/// Writes a blob that is known to `out`, as [`get_blob`].
+pub(super) async fn receive(
+    session: &Session,
+    repository: &Repository,
+    descriptor: &Descriptor,
+    mut out: impl Write + Send + 'static,
+) -> Result<(), Error> {
     let transfer = TransferId::next();
-    let mut stream = session.client.fetch_blob(repository, &descriptor, transfer).await?;
+    let mut stream = session.client.fetch_blob(repository, descriptor, transfer).await?;
     let (sender, mut pieces) = mpsc::channel::<Bytes>(PIECES_AHEAD);
     let writing = tokio::spawn(blocking(move || {
         while let Some(piece) = pieces.blocking_recv() {

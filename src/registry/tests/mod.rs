@@ -20,6 +20,7 @@ mod waits;
 
 mod auth;
 mod uploads;
+mod objects;
 
 use script::Script;
 

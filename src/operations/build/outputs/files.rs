@@ -11,12 +11,12 @@ use crate::layer::{
     self, Applied, ApplyOptions, Entry, EntryKind, LayerTar, Leftover, Merge, Ownership, Times,
     apply, place,
 };
+use crate::operations::stage::{Stage, remove_abandoned};
 use crate::operations::{Error, Kind};
 
 use super::choice::Choice;
 use super::destination::write_to;
 use super::spec::{OutputKind, Split};
-use super::stage::{Stage, remove_abandoned};
 
 /// The files of one platform's image.
 pub(in crate::operations::build) struct PlatformFiles {

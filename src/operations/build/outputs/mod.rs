@@ -15,7 +15,6 @@ mod epoch;
 mod files;
 mod product;
 mod spec;
-mod stage;
 
 pub use annotation::annotations;
 pub use spec::{

@@ -1,4 +1,4 @@
-//! The hidden directory where files of `-o type=local` wait until they are complete.
+//! The hidden directory where files that go to a directory of the user's wait until they are complete.
 //!
 //! Whoever uses one holds a lock on it, so that one without a lock is left over from a process that
 //! was killed.
