@@ -560,7 +560,7 @@ _rpub() {
 
     case "${cmd}" in
         rpub)
-            opts="-q -h -V --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help --version build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help"
+            opts="-q -h -V --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help --version build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -606,6 +606,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -614,7 +622,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help push put pull get attach tree discover help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help push put pull get attach tree discover help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -660,6 +668,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -668,7 +684,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__attach)
-            opts="-a -q -h --artifact-type --annotation --annotation-file --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-a -q -h --artifact-type --annotation --annotation-file --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -735,6 +751,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -830,7 +854,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__pull)
-            opts="-o -q -h --output --overwrite --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-o -q -h --output --overwrite --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -892,6 +916,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -900,7 +932,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__push)
-            opts="-a -t -q -h --artifact-type --annotation --annotation-file --tag --config --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-a -t -q -h --artifact-type --annotation --annotation-file --tag --config --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -978,6 +1010,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -986,7 +1026,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__tree)
-            opts="-q -h --artifact-type --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --artifact-type --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1044,6 +1084,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1052,7 +1100,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help explain token help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help explain token help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1098,6 +1146,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1106,7 +1162,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth__subcmd__explain)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1153,6 +1209,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1220,7 +1284,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth__subcmd__token)
-            opts="-H -q -h --push --header --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-H -q -h --push --header --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1266,6 +1330,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1274,7 +1346,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help get fetch head put push rm remove delete help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help get fetch head put push rm remove delete help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1320,6 +1392,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1328,7 +1408,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__get)
-            opts="-o -q -h --output --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-o -q -h --output --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1382,6 +1462,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1390,7 +1478,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__head)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1437,6 +1525,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1532,7 +1628,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__put)
-            opts="-q -h --media-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --media-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1586,6 +1682,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1594,7 +1698,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__rm)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1640,6 +1744,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1648,7 +1760,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build)
-            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1859,6 +1971,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1870,7 +1990,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build__subcmd__push)
-            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2084,6 +2204,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2092,7 +2220,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__builder)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help prune help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help prune help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2135,6 +2263,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2188,7 +2324,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__builder__subcmd__prune)
-            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2246,6 +2382,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2254,7 +2398,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__completion)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help bash elvish fish powershell zsh"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2300,6 +2444,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2308,7 +2460,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__df)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2358,6 +2510,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2366,7 +2526,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__digest)
-            opts="-q -h --platform --full-ref --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --platform --full-ref --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2417,6 +2577,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -3254,7 +3422,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__history)
-            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3304,6 +3472,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -3312,7 +3488,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help build ls list pull push tag rm remove inspect history import help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help build ls list pull push tag rm remove inspect history import help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3358,6 +3534,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -3366,7 +3550,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__build)
-            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3580,6 +3764,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -3742,7 +3934,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__history)
-            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3789,6 +3981,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -3800,7 +4000,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__import)
-            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3863,6 +4063,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -3874,7 +4082,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__inspect)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3924,6 +4132,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -3932,7 +4148,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__ls)
-            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3990,6 +4206,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -3998,7 +4222,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__pull)
-            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4048,6 +4272,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4056,7 +4288,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__push)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4099,6 +4331,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4110,7 +4350,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__rm)
-            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4153,6 +4393,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4164,7 +4412,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__tag)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4210,6 +4458,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4218,7 +4474,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__images)
-            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4276,6 +4532,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4284,7 +4548,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__import)
-            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4350,6 +4614,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4358,7 +4630,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__inspect)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4408,6 +4680,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4416,7 +4696,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__login)
-            opts="-u -p -q -h --username --password --password-stdin --no-verify --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-u -p -q -h --username --password --password-stdin --no-verify --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4478,6 +4758,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4486,7 +4774,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__logout)
-            opts="-a -q -h --all --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-a -q -h --all --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4529,6 +4817,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4540,7 +4836,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help get fetch head put push rm remove delete help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help get fetch head put push rm remove delete help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4586,6 +4882,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4594,7 +4898,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__get)
-            opts="-q -h --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4645,6 +4949,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4656,7 +4968,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__head)
-            opts="-q -h --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4707,6 +5019,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4802,7 +5122,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__put)
-            opts="-t -q -h --tag --by-digest --content-type --media-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-t -q -h --tag --by-digest --content-type --media-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4868,6 +5188,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4876,7 +5204,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__rm)
-            opts="-q -h --force-tag-dereference --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --force-tag-dereference --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4922,6 +5250,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4930,7 +5266,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__prune)
-            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4988,6 +5324,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4996,7 +5340,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__pull)
-            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5046,6 +5390,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5054,7 +5406,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__push)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5100,6 +5452,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5108,7 +5468,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__referrers)
-            opts="-q -h --platform --artifact-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --platform --artifact-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5166,6 +5526,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5174,7 +5542,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__repo)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help ls list help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help ls list help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5217,6 +5585,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -5270,7 +5646,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__repo__subcmd__ls)
-            opts="-q -h --include --exclude --last --limit --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --include --exclude --last --limit --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5336,6 +5712,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5344,7 +5728,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__rmi)
-            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5390,6 +5774,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5398,7 +5790,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__serve)
-            opts="-q -h --listen --name --read-only --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --listen --name --read-only --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5452,6 +5844,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5460,7 +5860,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__system)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help df prune help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help df prune help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5506,6 +5906,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5514,7 +5922,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__system__subcmd__df)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5561,6 +5969,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -5628,7 +6044,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__system__subcmd__prune)
-            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5686,6 +6102,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5694,7 +6118,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__tag)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help ls list rm remove help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help ls list rm remove help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5737,6 +6161,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -5804,7 +6236,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__tag__subcmd__ls)
-            opts="-q -h --include --exclude --last --limit --sort --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --include --exclude --last --limit --sort --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5874,6 +6306,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5882,7 +6322,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__tag__subcmd__rm)
-            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5928,6 +6368,14 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5936,7 +6384,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__version)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5983,6 +6431,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -5994,7 +6450,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__whoami)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6041,6 +6497,14 @@ _rpub() {
                     return 0
                     ;;
                 --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

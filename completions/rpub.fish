@@ -1536,6 +1536,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -f -a "push" -d 'Push files and directories as an artifact'
@@ -1566,6 +1568,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l artifact-type -d 'Kind of artifact' -r
@@ -1588,6 +1592,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s o -l output -d 'Write files below this directory' -r -F
@@ -1607,6 +1613,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l overwrite -d 'Replace files that are there'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
@@ -1627,6 +1635,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l overwrite -d 'Replace files that are there'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
@@ -1649,6 +1659,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l artifact-type -d 'Show only what refers to the image with this artifact type' -r
@@ -1668,6 +1680,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l artifact-type -d 'Show only what refers to the image with this artifact type' -r
@@ -1687,6 +1701,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from help" -f -a "push" -d 'Push files and directories as an artifact'
