@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::image::Digest;
+use crate::image::{DiffId, Digest};
 use crate::layer::{
     ApplyOptions, Entry, EntryKind, LayerTar, Ownership, VerifiedTar, WhiteoutForm, apply,
 };
@@ -124,20 +124,15 @@ pub(super) fn unpack(
         whiteouts: WhiteoutForm::Plain,
         ..ApplyOptions::default()
     };
-    match expected {
-        Some(expected) => {
-            let mut tar = VerifiedTar::new(blob, crate::image::DiffId(expected.clone()))
-                .map_err(unstarted)?;
-            apply(&mut tar, stage, &options)?;
-            tar.finish().map_err(|error| {
-                Error::new(Kind::Integrity, "the archive has not the content it should have")
-                    .because(error)
-            })?;
-        }
-        None => {
-            let tar = crate::layer::decompress(blob).map_err(unstarted)?;
-            apply(tar, stage, &options)?;
-        }
+    if let Some(expected) = expected {
+        let mut tar = VerifiedTar::new(blob, DiffId(expected.clone())).map_err(unstarted)?;
+        apply(&mut tar, stage, &options)?;
+        tar.finish().map_err(|error| {
+            Error::new(Kind::Integrity, "the archive has not the content it should have")
+                .because(error)
+        })?;
+    } else {
+        apply(crate::layer::decompress(blob).map_err(unstarted)?, stage, &options)?;
     }
     let outside = || {
         let message = format!("its archive holds files outside of `{}`", title.display());
