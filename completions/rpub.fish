@@ -54,6 +54,11 @@ complete -c rpub -n "__fish_rpub_needs_command" -f -a "rmi" -d 'Remove names and
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "inspect" -d 'Show everything about an image'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "history" -d 'Show what made each layer of an image'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "import" -d 'Make an image from a root file system tar or directory'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "index" -d 'Make and edit indexes, which hold the images of several platforms under one name'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "mutate" -d 'Change labels, environment, annotations, times or format of an image in a registry'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "append" -d 'Put layers on an image in a registry'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "flatten" -d 'Make one layer of all layers of an image in a registry'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "rebase" -d 'Put an image in a registry on another base, or see whether it should be'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "df" -d 'Show what the store takes on disk'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "system" -d 'Look after the store'
@@ -67,6 +72,7 @@ complete -c rpub -n "__fish_rpub_needs_command" -f -a "manifest" -d 'Work with t
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "blob" -d 'Work with the blobs of a registry'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "repo" -d 'Work with the repositories of a registry'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "referrers" -d 'List what refers to an image: signatures, attestations and other artifacts'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "ping" -d 'Say whether a registry answers, how, and what it wants to see'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "artifact" -d 'Move files as artifacts, and attach them to images'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "serve" -d 'Serve the store as a registry'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "completion" -d 'Print a shell completion script'
@@ -759,6 +765,299 @@ complete -c rpub -n "__fish_rpub_using_subcommand import" -l concurrency -d 'Mov
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "create" -d 'Make an index of images, which may be in other registries'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "add" -d 'Add images to an index'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "rm" -d 'Take images out of an index'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "remove" -d 'Take images out of an index'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "annotate" -d 'Annotate an index or its entries'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "inspect" -d 'Show an index'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s f -l file -d 'Read a source from a file: a reference, or a descriptor in JSON (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s a -l annotation -d 'Annotate the index or its entries (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l prefer-index -d 'Make an index of a single image, too' -r -f -a "true\t'A single image becomes an index of one'
+false\t'A single image stays one'"
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l metadata-file -d 'Write the result\'s descriptor to this file, as JSON' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l append -d 'Add to what the name stands for, if anything'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l dry-run -d 'Print the manifest that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s a -l annotation -d 'Annotate the index or its entries (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l dry-run -d 'Print the manifest that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -s t -l tag -d 'Give the result this name and leave the index as it is [default: edit in place] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l local -d 'Work on indexes of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l dry-run -d 'Print the index that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s t -l tag -d 'Give the result this name and leave the index as it is [default: edit in place] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l local -d 'Work on indexes of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l dry-run -d 'Print the index that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s a -l annotation -d 'Set an annotation (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l unset-annotation -d 'Remove an annotation (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s t -l tag -d 'Give the result this name and leave the index as it is [default: edit in place] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l local -d 'Work on indexes of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l dry-run -d 'Print the index that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l raw -d 'Print the exact bytes'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l local -d 'Look into the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from help" -f -a "create" -d 'Make an index of images, which may be in other registries'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from help" -f -a "add" -d 'Add images to an index'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from help" -f -a "rm" -d 'Take images out of an index'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from help" -f -a "annotate" -d 'Annotate an index or its entries'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from help" -f -a "inspect" -d 'Show an index'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s l -l label -d 'Set a label (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l unset-label -d 'Remove a label (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s e -l env -d 'Set an environment variable (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l unset-env -d 'Remove an environment variable (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l entrypoint -d 'Set the entry point, as WORD,WORD or a JSON list, and remove the command; empty for none' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l cmd -d 'Set the command, as WORD,WORD or a JSON list; empty for none' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s u -l user -d 'Set the user; empty for none' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s w -l workdir -d 'Set the working directory; empty for none' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l exposed-ports -l expose -d 'Expose a port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l unset-port -d 'Expose a port no longer (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l volume -d 'Declare a volume (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l unset-volume -d 'Declare a volume no longer (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s a -l annotation -d 'Annotate the manifest, or with TYPE index, manifest-descriptor or both (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l unset-annotation -d 'Remove an annotation of the manifest (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l set-platform -d 'Say that the image is for this platform' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l time -d 'Date image and history: seconds since 1970, or as 2026-01-31T12:00:00Z' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l repo -d 'Push the result to this repository, by digest alone' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l rewrite-timestamp -d 'Also let no file in the layers be newer than --time'
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l to-oci -d 'Change Docker\'s media types to OCI\'s'
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l to-docker -d 'Change OCI\'s media types to Docker\'s'
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l dry-run -d 'Print the manifest that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand append" -s f -l new-layer -l new_layer -d 'Append this layer, a tar of any compression; - for standard input (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -s b -l base -d 'Append to this image or index [default: an image of nothing]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l time -d 'Date the new layers, in seconds since 1970 or as 2026-01-31T12:00:00Z [default: now]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l set-base-image-annotations -d 'Annotate the result with name and digest of its base'
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l dry-run -d 'Print the manifest that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand append" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand append" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l time -d 'Date image and layer, in seconds since 1970 or as 2026-01-31T12:00:00Z [default: the image\'s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l dry-run -d 'Print the manifest that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l old_base -l old-base -d 'Base that the image was made of [default: what its annotations say]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l new_base -l new-base -d 'Base that the image gets [default: what the old base\'s name stands for now]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l check -d 'Only say whether the base has moved on; exit with 1 if it has'
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l dry-run -d 'Print the manifest that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -1522,6 +1821,25 @@ complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l concurrency -d '
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -1768,35 +2086,41 @@ complete -c rpub -n "__fish_rpub_using_subcommand version" -l concurrency -d 'Mo
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s h -l help -d 'Print help'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "build-push" -d 'Build an image and push it to every tag given'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "push" -d 'Push an image from the store to its registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "pull" -d 'Pull an image into the store'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "images" -d 'List images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "image" -d 'Work with images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "tag" -d 'Give an image another name, or list and remove the tags of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "rmi" -d 'Remove names and images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "inspect" -d 'Show everything about an image'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "history" -d 'Show what made each layer of an image'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "import" -d 'Make an image from a root file system tar or directory'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "df" -d 'Show what the store takes on disk'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "system" -d 'Look after the store'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "builder" -d 'Look after the build cache'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "login" -d 'Log in to a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "logout" -d 'Log out of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "whoami" -d 'Show who is logged in to a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "auth" -d 'See which credentials open a repository, or get a token'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "digest" -d 'Print the digest of an image in its registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "manifest" -d 'Work with the manifests of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "blob" -d 'Work with the blobs of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "repo" -d 'Work with the repositories of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "referrers" -d 'List what refers to an image: signatures, attestations and other artifacts'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "artifact" -d 'Move files as artifacts, and attach them to images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "serve" -d 'Serve the store as a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "completion" -d 'Print a shell completion script'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "version" -d 'Print the version'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import df prune system builder login logout whoami auth digest manifest blob repo referrers artifact serve completion version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build-push" -d 'Build an image and push it to every tag given'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "push" -d 'Push an image from the store to its registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "pull" -d 'Pull an image into the store'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "images" -d 'List images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "image" -d 'Work with images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "tag" -d 'Give an image another name, or list and remove the tags of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "rmi" -d 'Remove names and images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "inspect" -d 'Show everything about an image'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "history" -d 'Show what made each layer of an image'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "import" -d 'Make an image from a root file system tar or directory'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "index" -d 'Make and edit indexes, which hold the images of several platforms under one name'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "mutate" -d 'Change labels, environment, annotations, times or format of an image in a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "append" -d 'Put layers on an image in a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "flatten" -d 'Make one layer of all layers of an image in a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "rebase" -d 'Put an image in a registry on another base, or see whether it should be'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "df" -d 'Show what the store takes on disk'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "system" -d 'Look after the store'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "builder" -d 'Look after the build cache'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "login" -d 'Log in to a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "logout" -d 'Log out of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "whoami" -d 'Show who is logged in to a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "auth" -d 'See which credentials open a repository, or get a token'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "digest" -d 'Print the digest of an image in its registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "manifest" -d 'Work with the manifests of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "blob" -d 'Work with the blobs of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "repo" -d 'Work with the repositories of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "referrers" -d 'List what refers to an image: signatures, attestations and other artifacts'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "ping" -d 'Say whether a registry answers, how, and what it wants to see'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "artifact" -d 'Move files as artifacts, and attach them to images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "serve" -d 'Serve the store as a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "completion" -d 'Print a shell completion script'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "version" -d 'Print the version'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "build" -d 'Build an image from a Dockerfile'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "ls" -d 'List images'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "pull" -d 'Pull an image into the store'
@@ -1808,6 +2132,11 @@ complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "import" -d 'Make an image from a root file system tar or directory'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from tag" -f -a "ls" -d 'List the tags of a repository in its registry'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from tag" -f -a "rm" -d 'Remove tags from a registry, and leave the images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from index" -f -a "create" -d 'Make an index of images, which may be in other registries'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from index" -f -a "add" -d 'Add images to an index'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from index" -f -a "rm" -d 'Take images out of an index'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from index" -f -a "annotate" -d 'Annotate an index or its entries'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from index" -f -a "inspect" -d 'Show an index'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from system" -f -a "df" -d 'Show what the store takes on disk'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from system" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from builder" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'

@@ -20,6 +20,7 @@ mod manifest;
 mod mutate;
 mod names;
 mod output;
+mod ping;
 mod prune;
 mod registry;
 mod render;
@@ -164,6 +165,7 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
         Command::Blob(command) => blob::blob(context, command).await,
         Command::Repo(RepoCommand::Ls(args)) => names::repositories(context, args).await,
         Command::Referrers(args) => manifest::referrers(context, args).await,
+        Command::Ping(args) => ping::ping(context, args).await,
         Command::Artifact(command) => artifact::artifact(context, command).await,
         Command::Serve(args) => serve::serve(context, args).await,
         // Answered in `dispatch`, before anything is opened.

@@ -50,7 +50,8 @@ pub use objects::{
     ArtifactAnnotations, ArtifactFile, ArtifactNode, ArtifactToPull, ArtifactToPush, BlobSource,
     Existing, ListRequest, ManifestToPut, PulledArtifact, TagOrder, UntaggedBy, artifact_tree,
     blob_head, get_blob, get_manifest, head_manifest, list_referrers, list_repositories, list_tags,
-    pull_artifact, push_artifact, put_blob, put_manifest, remove_blob, remove_manifest, remove_tag,
+    ping, pull_artifact, push_artifact, put_blob, put_manifest, remove_blob, remove_manifest,
+    remove_tag,
 };
 pub use prune::{
     PruneMode, PruneRequest, PruneScope, Pruned, PrunedItem, bound_cache, disk_usage, prune,
@@ -66,7 +67,7 @@ pub use crate::build::{Allowed, Explain, Network, Shells, exposed_ports};
 pub use crate::credentials::{Attempt, Outcome, Place, Saved, Secret};
 pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
 pub use crate::registry::RetryPolicy;
-pub use crate::registry::{Referrers, ReferrersSource};
+pub use crate::registry::{Ping, Referrers, ReferrersSource, RegistryKind, Transport, Wanted};
 pub use crate::remote::GitSettings;
 pub use crate::sandbox::{Limit, LimitedResource};
 pub use crate::store::{Amount, Usage};

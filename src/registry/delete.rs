@@ -3,16 +3,16 @@
 use http::{HeaderMap, Method, StatusCode};
 
 use super::session::{Request, Session};
-use super::{Client, Error, Kind, Result, lists, manifests, referrers};
+use super::{Client, Kind, Quirks, Result, Support, lists, manifests, referrers};
 use crate::image::{Digest, Reference, Repository, Tag};
 
 /// How a registry answered the wish to delete a tag.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untagged {
     /// The tag is gone.
     Done,
-    /// The registry does not delete tags as such; the error says how it put it.
-    Unsupported(Error),
+    /// The registry does not delete tags as such.
+    Unsupported,
 }
 
 impl Client {
@@ -23,10 +23,14 @@ impl Client {
     /// Whatever the registry says but that it does not know how.
     pub async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<Untagged> {
         let session = self.upstream(repository);
+        if Quirks::of_host(&session.host.name).delete_by_tag == Support::No {
+            return Ok(Untagged::Unsupported);
+        }
         match delete(&session, &format!("manifests/{tag}")).await {
             Ok(()) => Ok(Untagged::Done),
             Err(error) if error.status().is_some_and(lists::is_unknown) => {
-                Ok(Untagged::Unsupported(error))
+                tracing::debug!(%error, "the registry does not delete tags");
+                Ok(Untagged::Unsupported)
             }
             Err(error) => Err(error),
         }

@@ -196,6 +196,12 @@ impl Host {
         Ok(Answer::new(response, Method::GET, url, patience))
     }
 
+    /// Asks for the API's version as anybody, and returns whatever answer comes.
+    pub(super) async fn greet(&self, shared: &Shared) -> Result<Answer> {
+        let access = self.access(shared).await?;
+        self.probe(shared, access.clone()).await
+    }
+
     /// Asks for the API's version only to learn the challenge: some registries refuse a request
     /// without saying what they want.
     pub(super) async fn ask_for_challenge(&self, shared: &Shared, access: &Access) -> Result<()> {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::answer::Answer;
 use super::location::redacted;
 use super::retry::Budget;
-use super::session::{Request, Session, is_worth_repeating};
+use super::session::{Request, Session, may_pass};
 use super::{Client, Error, Result};
 use crate::image::{RegistryName, Repository, RepositoryName};
 
@@ -161,7 +161,7 @@ pub(super) async fn repeat(
 ) -> Result<Answer> {
     loop {
         let error = match session.send(request).await {
-            Ok(answer) if is_worth_repeating(answer.status()) => answer.into_error().await,
+            Ok(answer) if may_pass(&answer) => answer.into_error().await,
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };

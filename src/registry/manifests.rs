@@ -10,7 +10,7 @@ use super::location::redacted;
 use super::referrers::{self, OCI_SUBJECT};
 use super::retry::Budget;
 use super::session::{Body, Request, Session};
-use super::{Error, Result};
+use super::{Error, Quirks, Result, Support};
 use crate::image::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Reference, Tag, media_type};
 
 /// The registry's word for the digest of what it sends.
@@ -56,6 +56,9 @@ pub(super) async fn put_tags(session: &Session, manifest: &Manifest, tags: &[Tag
     let rest: Vec<&Tag> = match tags {
         [] => return put(session, &digest, manifest).await,
         [tag] => vec![tag],
+        tags if Quirks::of_host(&session.host.name).tags_by_digest == Support::No => {
+            tags.iter().collect()
+        }
         tags => {
             let path = format!("{digest}?");
             let start = path.len();

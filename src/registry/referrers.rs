@@ -19,7 +19,7 @@ use super::lists::{is_unknown, next_page, repeat, too_large};
 use super::location::redacted;
 use super::retry::{self, Budget};
 use super::session::{Body, Request, Session};
-use super::{Client, Error, Result};
+use super::{Client, Error, Quirks, Result, Support};
 use crate::image::{
     Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Repository, media_type,
 };
@@ -111,6 +111,9 @@ async fn from_api(
     artifact_type: Option<&str>,
     budget: &mut Budget,
 ) -> Result<Option<Vec<Descriptor>>> {
+    if Quirks::of_host(&session.host.name).referrers == Support::No {
+        return Ok(None);
+    }
     let mut url = session.url(&format!("referrers/{subject}")).await?;
     if let Some(wanted) = artifact_type {
         url.query_pairs_mut().append_pair("artifactType", wanted);
@@ -191,8 +194,7 @@ pub(super) async fn note(
 /// Takes a manifest that was deleted off its subject's index, unless the registry keeps the list.
 pub(super) async fn forget(session: &Session, subject: &Digest, digest: &Digest) -> Result<()> {
     let mut budget = session.budget();
-    let url = session.url(&format!("referrers/{subject}")).await?;
-    if is_api(&ask(session, url, &mut budget).await?) {
+    if from_api(session, subject, None, &mut budget).await?.is_some() {
         return Ok(());
     }
     let digest = digest.to_string();

@@ -477,7 +477,7 @@ fn is_news(challenge: Option<&Challenge>, pass: Option<&Pass>, scopes: &[String]
 
 /// Returns whether an answer may be a failure that passes. What refuses the content of a `HEAD`
 /// may be only that, and has no body to look into.
-fn may_pass(answer: &Answer) -> bool {
+pub(super) fn may_pass(answer: &Answer) -> bool {
     is_worth_repeating(answer.status())
         || answer.status() == StatusCode::FORBIDDEN
             && (answer.method != Method::HEAD || limits::is_limit(answer.headers()))

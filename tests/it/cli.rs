@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::context::{Role, TestContext, World};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "build",
     "build-push",
     "push",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 21] = [
     "serve",
     "import",
     "artifact",
+    "ping",
     "digest",
     "manifest",
     "blob",

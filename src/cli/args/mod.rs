@@ -31,8 +31,8 @@ pub(crate) use index::{
 pub(crate) use network::NetworkArgs;
 pub(crate) use objects::{
     BlobCommand, BlobGetArgs, BlobHeadArgs, BlobPutArgs, BlobRmArgs, DigestArgs, ManifestCommand,
-    ManifestGetArgs, ManifestPutArgs, ManifestRmArgs, NameFilterArgs, ReferrersArgs, RepoCommand,
-    RepoLsArgs, SortOrder, TagCommand, TagFamily, TagLsArgs, TagRmArgs,
+    ManifestGetArgs, ManifestPutArgs, ManifestRmArgs, NameFilterArgs, PingArgs, ReferrersArgs,
+    RepoCommand, RepoLsArgs, SortOrder, TagCommand, TagFamily, TagLsArgs, TagRmArgs,
 };
 pub(crate) use steps::StepArgs;
 
@@ -158,6 +158,8 @@ pub(crate) enum Command {
     Repo(RepoCommand),
     /// List what refers to an image: signatures, attestations and other artifacts
     Referrers(ReferrersArgs),
+    /// Say whether a registry answers, how, and what it wants to see
+    Ping(PingArgs),
     /// Move files as artifacts, and attach them to images
     #[command(subcommand)]
     Artifact(ArtifactCommand),

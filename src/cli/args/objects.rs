@@ -254,3 +254,13 @@ pub(crate) struct ReferrersArgs {
     #[command(flatten)]
     pub(crate) format: FormatArgs,
 }
+
+/// Flags of `ping`.
+#[derive(Debug, Args)]
+pub(crate) struct PingArgs {
+    /// Registry
+    #[arg(value_name = "REGISTRY")]
+    pub(crate) registry: String,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}

@@ -4,6 +4,7 @@ mod artifact;
 mod blobs;
 mod lists;
 mod manifests;
+mod ping;
 mod referrers;
 mod tags;
 
@@ -14,5 +15,6 @@ pub use artifact::{
 pub use blobs::{BlobSource, blob_head, get_blob, put_blob, remove_blob};
 pub use lists::{ListRequest, TagOrder, list_repositories, list_tags};
 pub use manifests::{ManifestToPut, get_manifest, head_manifest, put_manifest, remove_manifest};
+pub use ping::ping;
 pub use referrers::list_referrers;
 pub use tags::{UntaggedBy, remove_tag};

@@ -59,11 +59,10 @@ async fn remove(session: &Session, name: &Reference, force: bool) -> Result<Unta
     let (repository, tag) = (&name.repository, name.tag_or_latest());
     let name = Reference::tagged(repository.clone(), tag.clone());
     let found = session.client.resolve(&name).await?;
-    if let Untagged::Unsupported(error) = session.client.delete_tag(repository, &tag).await? {
-        tracing::debug!(%error, "the registry does not delete tags");
-        return without_tags(session, &name, &tag, &found.digest, force).await;
+    match session.client.delete_tag(repository, &tag).await? {
+        Untagged::Done => Ok(UntaggedBy::Tag),
+        Untagged::Unsupported => without_tags(session, &name, &tag, &found.digest, force).await,
     }
-    Ok(UntaggedBy::Tag)
 }
 
 /// Steps 2 and 3 of the ladder.

@@ -6,4 +6,5 @@ mod faults;
 mod index;
 mod layers;
 mod mutate;
+mod objects;
 mod uploads;
