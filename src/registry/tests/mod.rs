@@ -19,8 +19,8 @@ mod script;
 mod waits;
 
 mod auth;
-mod uploads;
 mod objects;
+mod uploads;
 
 use script::Script;
 
