@@ -65,7 +65,7 @@ pub async fn list(session: &Session) -> Result<Vec<ListedImage>, Error> {
 fn describe(store: &Store, entry: ImageEntry) -> Result<ListedImage, Error> {
     let digest = entry.descriptor.digest.clone();
     let platform = entry.descriptor.platform.clone().unwrap_or_else(Platform::host);
-    Ok(match read_image(store, &entry.descriptor, &platform)? {
+    Ok(match read_image(store, &entry.descriptor.digest, &platform)? {
         Some(resolved) => ListedImage {
             name: entry.name,
             id: resolved.image.config.digest.clone(),
@@ -144,9 +144,10 @@ pub async fn inspect(session: &Session, image: &str) -> Result<ImageDetails, Err
     blocking(move || {
         let entry = find(&store, &image)?;
         let platform = entry.descriptor.platform.clone().unwrap_or_else(Platform::host);
-        let resolved = read_image(&store, &entry.descriptor, &platform)?.ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("`{image}` has no image for {platform}"))
-        })?;
+        let resolved =
+            read_image(&store, &entry.descriptor.digest, &platform)?.ok_or_else(|| {
+                Error::new(Kind::NotFound, format!("`{image}` has no image for {platform}"))
+            })?;
         Ok::<_, Error>(ImageDetails {
             id: resolved.image.config.digest.clone(),
             names: names_of(&store, &entry.descriptor.digest)?,

@@ -95,7 +95,7 @@ impl Layout {
             self.copy(store, blob)?;
         }
         store.put_manifest(&manifest)?;
-        Ok(Resolved { manifest, image, config: parsed })
+        Ok(Resolved { index: None, manifest, image, config: parsed })
     }
 
     fn check_version(&self) -> Result<(), Error> {

@@ -10,6 +10,7 @@ mod clean;
 mod convert;
 mod edit;
 mod error;
+mod fetch;
 mod images;
 mod import;
 mod layout;

@@ -5,9 +5,9 @@ use tokio::task::JoinSet;
 use crate::event::Event;
 use crate::image::{Descriptor, Digest, Platform, Reference, Repository};
 
+use super::fetch::fetch_blob;
 use super::resolve::from_registry;
 use super::session::blocking;
-use super::transfer::fetch_blob;
 use super::{Error, Kind, Session};
 
 /// What a pull brought.
@@ -43,7 +43,17 @@ pub async fn pull(
         .map_err(|error| error.about(&what))?;
     let (store, name, descriptor) =
         (session.store.clone(), reference.clone(), resolved.descriptor());
-    blocking(move || store.tag(&name, &descriptor)).await?;
+    let index = resolved.index.clone();
+    blocking(move || store.tag_of(&name, &descriptor, index.as_ref())).await?;
+    if let Some(quota) = session.client.rate_limit(&reference.repository) {
+        let registry = reference.repository.registry.to_string();
+        session.sink.emit(Event::RateLimit {
+            registry,
+            remaining: quota.remaining,
+            limit: quota.limit,
+            window_seconds: quota.window_seconds,
+        });
+    }
     let digest = resolved.manifest.digest.clone();
     session.sink.emit(Event::Tagged { reference: reference.clone(), digest: digest.clone() });
     Ok(PullReport { reference, digest, fetched, already_there: layers.len() - fetched })

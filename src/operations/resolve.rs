@@ -2,7 +2,8 @@
 
 use crate::build::{Base, BaseImage, Layer};
 use crate::image::{
-    Content, Descriptor, ImageConfig, ImageManifest, Manifest, Platform, Reference, Repository,
+    Content, Descriptor, Digest, ImageConfig, ImageManifest, Manifest, Platform, Reference,
+    Repository,
 };
 
 use super::session::blocking;
@@ -25,6 +26,8 @@ pub enum PullPolicy {
 /// A single-platform image with its configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Resolved {
+    /// The index that the name stands for, when it stands for several platforms.
+    pub(super) index: Option<Digest>,
     pub(super) manifest: Manifest,
     pub(super) image: ImageManifest,
     pub(super) config: ImageConfig,
@@ -100,7 +103,9 @@ pub(super) async fn in_store(
     let (store, reference, platform) = (session.store.clone(), reference.clone(), platform.clone());
     blocking(move || {
         let Some(descriptor) = store.resolve(&reference)? else { return Ok(None) };
-        let Some(resolved) = read_image(&store, &descriptor, &platform)? else { return Ok(None) };
+        let Some(resolved) = read_image(&store, &descriptor.digest, &platform)? else {
+            return Ok(None);
+        };
         let suits = resolved.config.platform().rank_for(&platform).is_some();
         Ok::<_, Error>(suits.then_some(resolved))
     })
@@ -110,13 +115,15 @@ pub(super) async fn in_store(
 /// Reads an image of the store; of an index, the part for `platform`.
 pub(super) fn read_image(
     store: &crate::store::Store,
-    descriptor: &Descriptor,
+    digest: &Digest,
     platform: &Platform,
 ) -> Result<Option<Resolved>, Error> {
-    let Some(mut manifest) = store.manifest(&descriptor.digest)? else { return Ok(None) };
+    let Some(mut manifest) = store.manifest(digest)? else { return Ok(None) };
+    let mut around = None;
     if let Content::Index(index) = &manifest.content {
         let Some(entry) = index.choose(platform) else { return Ok(None) };
         let Some(chosen) = store.manifest(&entry.digest)? else { return Ok(None) };
+        around = Some(digest.clone());
         manifest = chosen;
     }
     let Some(image) = manifest.as_image().cloned() else { return Ok(None) };
@@ -124,16 +131,50 @@ pub(super) fn read_image(
         return Ok(None);
     }
     let config = ImageConfig::parse(&store.read_blob(&image.config.digest, MAX_CONFIG_BYTES)?)?;
-    Ok(Some(Resolved { manifest, image, config }))
+    Ok(Some(Resolved { index: around, manifest, image, config }))
 }
 
-/// Gets manifest and config from the registry and keeps both in the store, without a name.
+/// Finds what the registry names in the store: by a digest alone, else by one `HEAD`, for which
+/// no quota counts. `None` when the manifest or the config has to be fetched.
+async fn unchanged(
+    session: &Session,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Option<Resolved>, Error> {
+    let store = session.store.clone();
+    let is_known = match &reference.digest {
+        Some(digest) => store.has_blob(digest),
+        // An empty store has nothing that could be unchanged.
+        None => !blocking(move || store.images()).await?.is_empty(),
+    };
+    if !is_known {
+        return Ok(None);
+    }
+    let digest = match &reference.digest {
+        Some(digest) => Some(digest.clone()),
+        None => session.client.peek(reference).await?.map(|descriptor| descriptor.digest),
+    };
+    let Some(digest) = digest else { return Ok(None) };
+    let (store, platform) = (session.store.clone(), platform.clone());
+    let found = blocking(move || read_image(&store, &digest, &platform)).await;
+    Ok(found.unwrap_or_else(|error| {
+        tracing::debug!(%error, "what the store has of the image cannot be used");
+        None
+    }))
+}
+
+/// Gets manifest and config from the registry, unless nothing has changed, and keeps both in the
+/// store, without a name.
 pub(super) async fn from_registry(
     session: &Session,
     reference: &Reference,
     platform: &Platform,
 ) -> Result<Resolved, Error> {
+    if let Some(resolved) = Box::pin(unchanged(session, reference, platform)).await? {
+        return Ok(resolved);
+    }
     let mut manifest = session.client.manifest(reference).await?;
+    let mut around = None;
     if let Content::Index(index) = &manifest.content {
         let Some(entry) = index.choose(platform) else {
             let platforms: Vec<String> = index.platforms().map(ToString::to_string).collect();
@@ -142,7 +183,8 @@ pub(super) async fn from_registry(
             return Err(Error::new(Kind::NotFound, message).hint(hint));
         };
         let by_digest = Reference::by_digest(reference.repository.clone(), entry.digest.clone());
-        manifest = session.client.manifest(&by_digest).await?;
+        let chosen = session.client.manifest(&by_digest).await?;
+        around = Some(std::mem::replace(&mut manifest, chosen));
     }
     let Some(image) = manifest.as_image().cloned() else {
         let message = format!("`{}` is an index inside an index", reference.familiar());
@@ -150,13 +192,14 @@ pub(super) async fn from_registry(
     };
     let bytes = config_bytes(session, &reference.repository, &image.config).await?;
     let config = ImageConfig::parse(&bytes)?;
-    let (store, kept) = (session.store.clone(), manifest.clone());
+    let (store, kept, index) = (session.store.clone(), manifest.clone(), around.clone());
     blocking(move || {
         store.put_blob(&bytes)?;
-        store.put_manifest(&kept)
+        store.put_manifest(&kept)?;
+        index.map_or(Ok(()), |index| store.put_manifest(&index))
     })
     .await?;
-    Ok(Resolved { manifest, image, config })
+    Ok(Resolved { index: around.map(|index| index.digest), manifest, image, config })
 }
 
 async fn config_bytes(

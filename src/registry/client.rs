@@ -15,7 +15,7 @@ use super::session::{Purpose, Session, Shared};
 use super::{
     BlobStream, Error, Forgetful, Growing, Hosts, Memory, RateLimit, Result, RetryPolicy, manifests,
 };
-use crate::blob::Source;
+use crate::blob::{Hasher, Source};
 use crate::credentials::{Credential, Fixed, Lookup, Secret};
 use crate::event::{Direction, Sink, TransferId, TransferOutcome};
 use crate::image::{
@@ -109,6 +109,14 @@ impl Client {
         .await
     }
 
+    /// Like [`Client::resolve`], but only by `HEAD`: `None` when that does not tell.
+    pub async fn peek(&self, reference: &Reference) -> Result<Option<Descriptor>> {
+        self.at_any_place(&reference.repository, async |session| {
+            manifests::peek(session, reference).await
+        })
+        .await
+    }
+
     /// Returns the manifest that `reference` names, its digest verified when the reference has one.
     pub async fn manifest(&self, reference: &Reference) -> Result<Manifest> {
         self.at_any_place(&reference.repository, async |session| {
@@ -151,6 +159,23 @@ impl Client {
         descriptor: &Descriptor,
         transfer: TransferId,
     ) -> Result<BlobStream> {
+        let hasher = Hasher::new(descriptor.digest.algorithm());
+        self.resume_blob(repository, descriptor, hasher, transfer).await
+    }
+
+    /// Like [`Client::fetch_blob`], but begins after the bytes that `hasher` has taken in.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::fetch_blob`]. When those bytes were wrong, it is the stream that says so
+    /// at its end.
+    pub async fn resume_blob(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        hasher: Hasher,
+        transfer: TransferId,
+    ) -> Result<BlobStream> {
         let name = descriptor.digest.short().to_owned();
         let progress =
             Progress::begin(&self.shared, transfer, Direction::Pull, name, Some(descriptor.size));
@@ -158,7 +183,7 @@ impl Client {
         let places =
             endpoints.map(|endpoint| Session::new(&self.shared, endpoint, Purpose::Read)).collect();
         let budget = Budget::new(self.shared.options.retry);
-        BlobStream::open(places, descriptor.clone(), budget, progress).await
+        BlobStream::open(places, descriptor.clone(), budget, progress, hasher).await
     }
 
     /// Returns a small blob, such as a config, when it is not larger than `limit` bytes.

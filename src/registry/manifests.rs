@@ -25,14 +25,18 @@ pub(super) async fn resolve(session: &Session, reference: &Reference) -> Result<
     if answer.status() == StatusCode::NOT_FOUND {
         return Err(answer.into_error().await);
     }
-    if answer.status() == StatusCode::OK
-        && let Some(descriptor) = described(&answer)
-        && reference.digest.as_ref().is_none_or(|asked| *asked == descriptor.digest)
-    {
+    if let Some(descriptor) = described(&answer, reference) {
         return Ok(descriptor);
     }
     // `HEAD` may be switched off, or say too little; and its errors have no body.
     fetch(session, reference, &mut budget).await.map(|manifest| descriptor_of(&manifest, reference))
+}
+
+/// Returns the descriptor of the manifest when a `HEAD` tells it, which counts for no quota.
+pub(super) async fn peek(session: &Session, reference: &Reference) -> Result<Option<Descriptor>> {
+    let mut budget = session.budget();
+    let answer = ask(session, Method::HEAD, &reference.manifest_key(), &mut budget).await?;
+    Ok(described(&answer, reference))
 }
 
 /// Returns the manifest, its digest verified when the reference has one.
@@ -200,12 +204,16 @@ async fn ask(session: &Session, method: Method, key: &str, budget: &mut Budget) 
 }
 
 /// Returns what a `HEAD` says, when it says all of it and it can be used.
-fn described(answer: &Answer) -> Option<Descriptor> {
+fn described(answer: &Answer, reference: &Reference) -> Option<Descriptor> {
+    if answer.status() != StatusCode::OK {
+        return None;
+    }
     let digest: Digest = answer.header(CONTENT_DIGEST).parse().ok()?;
     let content_type = answer.header(CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
     let is_known = media_type::is_index(content_type) || media_type::is_manifest(content_type);
     let size = answer.content_length().filter(|size| *size > 0)?;
-    is_known.then(|| Descriptor::new(content_type, digest, size))
+    let is_asked_for = reference.digest.as_ref().is_none_or(|asked| *asked == digest);
+    (is_known && is_asked_for).then(|| Descriptor::new(content_type, digest, size))
 }
 
 /// Returns the manifest's descriptor under the digest that it was asked for by.

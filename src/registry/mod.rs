@@ -34,6 +34,7 @@ mod progress;
 mod pull;
 mod push;
 mod quirks;
+mod range;
 mod referrers;
 mod retry;
 mod session;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::image::{Content, Digest, ImageConfig, MAX_MANIFEST_BYTES};
 
 use super::cache::digest_of_hex;
+use super::index::INDEX;
 use super::write::unique_name;
 use super::{Error, ExclusiveLock, Result, Store, lock};
 
@@ -138,6 +139,7 @@ impl Store {
         let mut kept = HashSet::new();
         for entry in &self.load()?.index.manifests {
             self.mark_manifest(&entry.digest, &mut kept)?;
+            kept.extend(entry.annotations.get(INDEX).and_then(|index| index.parse().ok()));
         }
         for key in self.cache_keys()? {
             let record = self.cache_record_unused(&key)?.unwrap_or_default();

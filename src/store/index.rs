@@ -19,6 +19,8 @@ pub(super) const EMPTY: &str =
 const NAME: &str = "org.opencontainers.image.ref.name";
 const TAGGED: &str = "rpub.tagged";
 const SUBJECT: &str = "rpub.subject";
+/// The index that the name stands for in its registry, which is kept to be compared next time.
+pub(super) const INDEX: &str = "rpub.index";
 
 /// index.json as read.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl ImageEntry {
         let mut descriptor = entry.clone();
         let mut take = |key| descriptor.annotations.remove(key);
         let (name, tagged, subject) = (take(NAME), take(TAGGED), take(SUBJECT));
+        take(INDEX);
         Self {
             name: name.and_then(|text| parse_name(&text)),
             tagged: tagged.and_then(|text| text.parse().ok()),
@@ -83,6 +86,19 @@ impl Store {
     /// Gives the name `reference` to an image. See [`Store::tag_all`].
     pub fn tag(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {
         self.tag_all(&[(Some(reference.clone()), descriptor.clone())])
+    }
+
+    /// Like [`Store::tag`], for an image that was chosen from `index`, which is in the store too and
+    /// stays as long as the name does.
+    pub fn tag_of(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        index: Option<&Digest>,
+    ) -> Result<()> {
+        let mut descriptor = descriptor.clone();
+        descriptor.annotations.extend(index.map(|index| (INDEX.to_owned(), index.to_string())));
+        self.tag_all(&[(Some(reference.clone()), descriptor)])
     }
 
     /// Gives names to images, all or none. Without a name the image is kept as a dangling one,
@@ -237,6 +253,9 @@ fn place(entries: &mut Vec<Descriptor>, name: Option<&str>, fresh: Descriptor) {
     }
     if let Some(at) = position(entries, name) {
         if entries[at].digest == fresh.digest {
+            // The same image may be in a new index.
+            let index = fresh.annotations.get(INDEX).cloned();
+            entries[at].annotations.extend(index.map(|index| (INDEX.to_owned(), index)));
             return;
         }
         let mut loser = entries.remove(at);

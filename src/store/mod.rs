@@ -7,7 +7,8 @@
 //! rpub.json               {"version":1}: written last when a store is made, read first
 //! oci-layout, index.json  the image layout; index.json names the images
 //! blobs/<algorithm>/<hex> blobs, complete and verified
-//! ingest/                 blobs being written; `<name>.partial` may be continued later, and
+//! ingest/                 blobs being written; `<name>.partial` may be continued later: what a
+//!                         download has of a blob is `<algorithm>-<hex>.partial`, and
 //!                         `push-<hex>.partial` says where a push goes on that was killed
 //! snapshots/<mapping>/    one directory per unpacked layer, named by the diffID's hex
 //! cachemounts/<mapping>/  directories of `RUN --mount=type=cache`; see `cache_mount.rs`
@@ -23,7 +24,8 @@
 //!
 //! An entry of index.json has the annotation `org.opencontainers.image.ref.name` with the full
 //! reference (`docker.io/library/alpine:3`, or `host/name@sha256:...` for an image kept by digest
-//! only), `rpub.tagged` with the time, and `rpub.subject` when the manifest refers to another. An
+//! only), `rpub.tagged` with the time, `rpub.index` with the digest of the index in the registry that
+//! it was chosen from, which is kept as a blob to be compared with, and `rpub.subject` when the manifest refers to another. An
 //! entry without a name is a dangling image. There is one entry per name. Images in Docker's format
 //! are kept as they came, so their entries have Docker's media types; the image-spec allows that,
 //! but skopeo's `oci:` transport does not look at such entries.
@@ -48,6 +50,7 @@ mod index;
 mod lock;
 mod notes;
 mod open;
+mod partial;
 mod read;
 mod remote;
 mod snapshot;
@@ -63,6 +66,7 @@ pub use index::ImageEntry;
 pub use lock::{ExclusiveLock, SharedLock};
 pub use notes::PushNote;
 pub use open::Store;
+pub use partial::PartialBlob;
 pub use remote::{RemoteKind, RemoteLock};
 pub use usage::{Amount, Usage};
 pub use write::{BlobWriter, IngestFile};

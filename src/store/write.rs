@@ -25,12 +25,12 @@ pub(super) enum Durability {
 /// Dropping it removes the file; [`Store::adopt`] makes it a blob.
 #[derive(Debug)]
 pub struct IngestFile {
-    file: fs::File,
-    on_drop: OnDrop,
+    pub(super) file: fs::File,
+    pub(super) on_drop: OnDrop,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OnDrop {
+pub(super) enum OnDrop {
     Remove,
     Keep,
 }
@@ -196,7 +196,7 @@ impl Store {
         Ok(BlobWriter { store: self.clone(), ingest, hasher })
     }
 
-    fn partial_path(&self, name: &str) -> PathBuf {
+    pub(super) fn partial_path(&self, name: &str) -> PathBuf {
         debug_assert!(!name.contains('/'), "a name of a partial blob is one word");
         self.root().join("ingest").join(format!("{name}.partial"))
     }
@@ -246,7 +246,7 @@ impl Store {
         self.place(ingest, digest, bytes.len() as u64)
     }
 
-    fn place(&self, mut ingest: IngestFile, digest: &Digest, size: u64) -> Result<()> {
+    pub(super) fn place(&self, mut ingest: IngestFile, digest: &Digest, size: u64) -> Result<()> {
         if self.blob_size(digest)? == Some(size) {
             ingest.on_drop = OnDrop::Remove;
             return Ok(());
@@ -289,7 +289,7 @@ pub(super) fn unique_name() -> String {
     Digest::from_raw(Algorithm::Sha256, &random).hex().to_owned()
 }
 
-fn rehash(path: &Path, mut hasher: Hasher) -> Result<Hasher> {
+pub(super) fn rehash(path: &Path, mut hasher: Hasher) -> Result<Hasher> {
     let mut file = fs::File::open(path)?;
     let mut buffer = vec![0; 256 << 10];
     loop {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::build::{Base, Bases, Context, ContextName, Engine, Image, Layer, Plan, Provisions};
 use crate::layer::Metadata;
+use crate::operations::fetch::fetch_blob;
 use crate::operations::session::blocking;
-use crate::operations::transfer::fetch_blob;
 use crate::operations::{Error, Kind, Session};
 use crate::sandbox::WorkerOptions;
 

@@ -13,6 +13,7 @@ use crate::credentials::{Anonymous, Credential, Fixed, Lookup, Secret};
 use crate::event::{Event, Sink, TransferId, TransferOutcome};
 use crate::image::{Descriptor, Digest, Manifest, Reference, Repository, media_type};
 
+mod ranges;
 #[path = "../../../tests/it/context/script.rs"]
 #[expect(clippy::format_push_string, reason = "a test helper; two short headers")]
 mod script;

@@ -1,6 +1,7 @@
 //! What the program does with registries: logins, transfers, objects, faults.
 
 mod auth;
+mod downloads;
 mod editing;
 mod faults;
 mod index;

@@ -9,8 +9,9 @@ use futures_util::stream;
 use crate::build::{Layer, StageResult};
 use crate::event::TransferId;
 use crate::image::{Descriptor, Digest, Reference, Repository};
+use crate::operations::fetch::fetch_blob;
 use crate::operations::session::blocking;
-use crate::operations::transfer::{fetch_blob, push_blob};
+use crate::operations::transfer::push_blob;
 use crate::operations::{Error, Session};
 use crate::registry;
 

@@ -11,8 +11,8 @@ use tokio::sync::OnceCell;
 
 use crate::build::{CacheEntry, Caches, Layer, Plan};
 use crate::image::{Content, Digest, ImageConfig, Manifest, Platform, Reference, Repository};
+use crate::operations::fetch::fetch_blob;
 use crate::operations::resolve::MAX_CONFIG_BYTES;
-use crate::operations::transfer::fetch_blob;
 use crate::operations::{Error, Session};
 use crate::registry;
 
