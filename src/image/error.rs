@@ -31,6 +31,17 @@ pub enum Error {
     /// A manifest has a media type that rpub does not read.
     #[error("unsupported manifest media type `{0}`")]
     MediaType(String),
+    /// A manifest of one format names a config or layer of the other.
+    #[error("the manifest of type `{manifest}` mixes Docker's and OCI's formats: `{part}`")]
+    MixedMediaTypes {
+        /// The manifest's media type.
+        manifest: String,
+        /// That of the part.
+        part: String,
+    },
+    /// A layer of Docker's format is not compressed.
+    #[error("an uncompressed layer, `{0}`, is invalid in Docker's manifest format")]
+    UncompressedLayer(String),
     /// A Docker schema 1 manifest, which carries no usable digests.
     #[error("the manifest is in Docker's schema 1 format, which is no longer supported")]
     Schema1,

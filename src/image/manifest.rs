@@ -105,6 +105,29 @@ impl Index {
 }
 
 impl Manifest {
+    /// Checks that an image's config and layers are of its own format, Docker's or OCI's: some
+    /// registries refuse others. Types of neither, as artifacts have them, fit both.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MixedMediaTypes`]; and [`Error::UncompressedLayer`], because Docker image manifest
+    /// version 2, schema 2, knows compressed layers only.
+    pub fn check_media_types(&self) -> Result<(), Error> {
+        let Some(image) = self.as_image() else { return Ok(()) };
+        let is_docker = self.media_type == media_type::DOCKER_MANIFEST;
+        let others = if is_docker { media_type::OCI_PARTS } else { media_type::DOCKER_PARTS };
+        for part in image.layers.iter().chain([&image.config]).map(|part| &part.media_type) {
+            if others.iter().any(|start| part.starts_with(start)) {
+                let manifest = self.media_type.clone();
+                return Err(Error::MixedMediaTypes { manifest, part: part.clone() });
+            }
+            if is_docker && part == media_type::DOCKER_LAYER_TAR {
+                return Err(Error::UncompressedLayer(part.clone()));
+            }
+        }
+        Ok(())
+    }
+
     /// Parses `bytes`, whose media type is `declared` when the sender said one.
     ///
     /// Without a usable declaration the body's own `mediaType` counts, and without that its shape.

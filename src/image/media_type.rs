@@ -16,6 +16,14 @@ pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// Empty Descriptor").
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
+/// How the media types of configs and layers of OCI's format begin.
+pub(super) const OCI_PARTS: &[&str] =
+    &["application/vnd.oci.image.config.", "application/vnd.oci.image.layer."];
+
+/// How the media types of configs and layers of Docker's format begin.
+pub(super) const DOCKER_PARTS: &[&str] =
+    &["application/vnd.docker.container.image.", "application/vnd.docker.image.rootfs."];
+
 /// All manifest media types rpub reads, in the order offered to a registry.
 pub const MANIFESTS: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::event::{Event, TransferId};
 use crate::image::{Descriptor, Digest, Manifest, Reference, Repository};
-use crate::registry::Pushed;
+use crate::registry::{Pushed, Support};
 use crate::store::Store;
 
 use super::session::blocking;
@@ -59,6 +59,17 @@ impl Traffic {
             }
         }
         self.saved_bytes += size;
+    }
+
+    /// Returns the traffic of a push that finds all of `parcels` there.
+    pub(super) fn of_nothing(parcels: &[Parcel]) -> Self {
+        let blobs: BTreeMap<&Digest, u64> =
+            parcels.iter().map(|parcel| (&parcel.descriptor.digest, parcel.descriptor.size)).collect();
+        let mut traffic = Self::default();
+        for size in blobs.into_values() {
+            traffic.add(Pushed::AlreadyThere, size);
+        }
+        traffic
     }
 
     /// Returns what both moved.
@@ -176,7 +187,16 @@ async fn publish_blob(
         let (descriptor, origin) = (&parcel.descriptor, parcel.origin.clone());
         let pushed = push_blob(&session, &repository, descriptor, origin, &mount_from, transfer);
         let pushed = pushed.await.map_err(|error| {
-            error.about(format!("failed to push to `{}`", repository.familiar()))
+            let error = error.about(format!("failed to push to `{}`", repository.familiar()));
+            let quirks = session.client.quirks(&repository);
+            if error.kind == Kind::NotFound && quirks.makes_repositories == Support::No {
+                return error.hint(format!(
+                    "this registry makes no repositories: run `aws ecr create-repository \
+                     --repository-name {}` first",
+                    repository.name
+                ));
+            }
+            error
         })?;
         traffic.add(pushed, parcel.descriptor.size);
         holders.push(repository);

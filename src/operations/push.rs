@@ -1,8 +1,11 @@
 //! `push`: an image of the store to its registry.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::mpsc;
 
-use crate::image::{Content, Digest, Manifest, Reference};
+use crate::event::Event;
+use crate::image::{Content, Digest, Manifest, Reference, Repository};
 use crate::store::Store;
 
 use super::publish::{Parcel, Traffic, publish_blobs, publish_manifest};
@@ -33,6 +36,32 @@ pub async fn push(session: &Session, reference: &Reference) -> Result<PushReport
     let reference = reference.clone().or_latest();
     let (store, name) = (session.store.clone(), reference.clone());
     let cargo = blocking(move || Cargo::load(&store, &name)).await?;
+    let digest = cargo.manifest.digest.clone();
+    let nothing = Traffic::of_nothing(&cargo.parcels);
+    let traffic = tokio::select! {
+        // Asked first: a registry that has the manifest there has everything that it needs.
+        biased;
+        () = is_there(session, &reference, &digest) => {
+            session.sink.emit(Event::Tagged { reference: reference.clone(), digest });
+            nothing
+        }
+        traffic = push_cargo(session, &reference, cargo) => traffic?,
+    };
+    Ok(PushReport { reference, digest, traffic })
+}
+
+/// Returns when the registry turns out to have the manifest under that name; else never.
+async fn is_there(session: &Session, reference: &Reference, digest: &Digest) {
+    if !session.client.names_manifest(reference, digest).await {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn push_cargo(
+    session: &Session,
+    reference: &Reference,
+    cargo: Cargo,
+) -> Result<Traffic, Error> {
     let (sender, parcels) = mpsc::unbounded_channel();
     for parcel in cargo.parcels {
         // The receiver lives until all senders are gone.
@@ -52,8 +81,8 @@ pub async fn push(session: &Session, reference: &Reference) -> Result<PushReport
             .await
             .map_err(|error| Error::from(error).about(&what))?;
     }
-    publish_manifest(session, std::slice::from_ref(&reference), &cargo.manifest).await?;
-    Ok(PushReport { reference, digest: cargo.manifest.digest, traffic })
+    publish_manifest(session, std::slice::from_ref(reference), &cargo.manifest).await?;
+    Ok(traffic)
 }
 
 /// Everything that a manifest needs in the registry before it can be put there.
@@ -74,19 +103,27 @@ impl Cargo {
                 children.push(store.manifest(&entry.digest)?.ok_or_else(|| missing(reference))?);
             }
         }
-        let base = descriptor
-            .annotations
-            .get(BASE_NAME)
-            .and_then(|name| name.parse::<Reference>().ok())
-            .map(|reference| reference.repository);
+        for manifest in children.iter().chain([&manifest]) {
+            manifest.check_media_types().map_err(|error| {
+                let what = format!("`{}` is refused by registries", reference.familiar());
+                Error::from(error).about(what).hint("make it anew in one of the two formats")
+            })?;
+        }
         let mut parcels = Vec::new();
         for image in children.iter().chain([&manifest]).filter_map(Manifest::as_image) {
+            let base = base_of(&image.annotations).or_else(|| base_of(&descriptor.annotations));
             for blob in image.layers.iter().chain([&image.config]) {
                 parcels.push(Parcel::new(blob.clone(), base.clone()));
             }
         }
         Ok(Self { manifest, children, parcels })
     }
+}
+
+/// Returns the repository of the image that was built upon: the registry may take layers from there.
+fn base_of(annotations: &BTreeMap<String, String>) -> Option<Repository> {
+    let base: Reference = annotations.get(BASE_NAME)?.parse().ok()?;
+    Some(base.repository)
 }
 
 fn missing(reference: &Reference) -> Error {

@@ -13,7 +13,7 @@ use super::push::Push;
 use super::retry::Budget;
 use super::session::{Purpose, Session, Shared};
 use super::{
-    BlobStream, Error, Forgetful, Growing, Hosts, Memory, RateLimit, Result, RetryPolicy, manifests,
+    BlobStream, Error, Forgetful, Growing, Hosts, Memory, Quirks, RateLimit, Result, RetryPolicy, manifests,
 };
 use crate::blob::{Hasher, Source};
 use crate::credentials::{Credential, Fixed, Lookup, Secret};
@@ -217,7 +217,7 @@ impl Client {
     ) -> Result<Pushed> {
         let name = descriptor.digest.short().to_owned();
         let progress =
-            Progress::begin(&self.shared, transfer, Direction::Push, name, Some(descriptor.size));
+            Progress::new(&self.shared, transfer, Direction::Push, name, Some(descriptor.size));
         let session = self.upstream(repository);
         let progress_of_push = progress.clone();
         let push =
@@ -256,6 +256,19 @@ impl Client {
             Err(_) => {}
         }
         outcome
+    }
+
+    /// Returns what the kind of registry that `repository` is in is known for, as far as that shows.
+    #[must_use]
+    pub fn quirks(&self, repository: &Repository) -> &'static Quirks {
+        self.upstream(repository).host.manner.quirks()
+    }
+
+    /// Returns whether `reference` names the manifest `digest` in the registry itself, as far as one
+    /// `HEAD` tells; also false for whatever goes wrong, which a push then meets again.
+    pub async fn names_manifest(&self, reference: &Reference, digest: &Digest) -> bool {
+        let session = self.upstream(&reference.repository);
+        manifests::is_at(&session, &reference.manifest_key(), digest).await
     }
 
     /// Pushes the manifest's exact bytes under `reference`'s digest or tag, and reads back.

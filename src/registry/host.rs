@@ -24,6 +24,8 @@ use crate::image::{DEFAULT_REGISTRY, RegistryName};
 
 /// Where Docker's registry answers.
 pub(super) const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
+/// What an answer to `GET /v2/` shows that comes from a registry.
+const API_VERSION: &str = "docker-distribution-api-version";
 /// How long finding out whether a registry speaks TLS may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -189,7 +191,13 @@ impl Host {
             return Err(Error::Stalled { method, url, after: patience });
         };
         let response = sent.map_err(|error| transport(&Method::GET, &url, error))?;
-        if let Some(challenge) = challenge::choose(response.headers(), &url) {
+        let challenge = challenge::choose(response.headers(), &url);
+        // Another server's 200 says nothing about what its other paths want.
+        let is_open = response.status().is_success() && response.headers().contains_key(API_VERSION);
+        if challenge.is_some() || is_open {
+            self.is_known.store(true, Ordering::Release);
+        }
+        if let Some(challenge) = challenge {
             self.auth.remember(challenge);
         }
         let patience = shared.options.retry.idle_timeout;

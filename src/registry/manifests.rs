@@ -122,6 +122,17 @@ async fn send(
     repeat(session, &request, budget).await
 }
 
+/// Returns whether `key` stands for the manifest `digest`, as far as one `HEAD` tells. With the
+/// rights of a push, so that one token does for both.
+pub(super) async fn is_at(session: &Session, key: &str, digest: &Digest) -> bool {
+    let (path, mut budget) = (format!("manifests/{key}"), session.budget());
+    let sent =
+        session.send_with_retries(Method::HEAD, &path, accept(), "pull,push", &mut budget).await;
+    sent.is_ok_and(|answer| {
+        answer.status() == StatusCode::OK && answer.header(CONTENT_DIGEST) == digest.to_string()
+    })
+}
+
 async fn list_as_referrer(
     session: &Session,
     manifest: &Manifest,
@@ -197,10 +208,13 @@ async fn read(mut answer: Answer, reference: &Reference) -> Result<Manifest> {
 }
 
 async fn ask(session: &Session, method: Method, key: &str, budget: &mut Budget) -> Result<Answer> {
+    session.send_with_retries(method, &format!("manifests/{key}"), accept(), "pull", budget).await
+}
+
+/// Returns the header that asks for every kind of manifest.
+fn accept() -> HeaderMap {
     let accept = HeaderValue::from_str(&media_type::MANIFESTS.join(", "));
-    let accept = accept.expect("media types make a header");
-    let headers = HeaderMap::from_iter([(ACCEPT, accept)]);
-    session.send_with_retries(method, &format!("manifests/{key}"), headers, "pull", budget).await
+    HeaderMap::from_iter([(ACCEPT, accept.expect("media types make a header"))])
 }
 
 /// Returns what a `HEAD` says, when it says all of it and it can be used.

@@ -40,6 +40,7 @@ mod retry;
 mod session;
 mod throttle;
 mod token;
+mod trail;
 mod upload;
 
 pub use challenge::is_challenge;

@@ -17,10 +17,26 @@ pub(super) struct Progress {
     /// Holds the transfer back to the rate that is allowed.
     pub(super) throttle: Arc<Throttle>,
     transfer: TransferId,
+    /// What is to be said first.
+    beginning: Arc<Mutex<Option<Event>>>,
     last: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Progress {
+    /// Returns the progress of a transfer that may turn out to have no need to begin.
+    pub(super) fn new(
+        shared: &Shared,
+        transfer: TransferId,
+        direction: Direction,
+        name: String,
+        total_bytes: Option<u64>,
+    ) -> Self {
+        let (events, throttle) = (Arc::clone(&shared.options.events), Arc::clone(&shared.throttle));
+        let event = Event::TransferStarted { transfer, direction, name, total_bytes };
+        let beginning = Arc::new(Mutex::new(Some(event)));
+        Self { events, throttle, transfer, beginning, last: Arc::default() }
+    }
+
     /// Says that the transfer began.
     pub(super) fn begin(
         shared: &Shared,
@@ -29,9 +45,17 @@ impl Progress {
         name: String,
         total_bytes: Option<u64>,
     ) -> Self {
-        let (events, throttle) = (Arc::clone(&shared.options.events), Arc::clone(&shared.throttle));
-        events.emit(Event::TransferStarted { transfer, direction, name, total_bytes });
-        Self { events, throttle, transfer, last: Arc::default() }
+        let progress = Self::new(shared, transfer, direction, name, total_bytes);
+        progress.start();
+        progress
+    }
+
+    /// Says that the transfer began, once.
+    pub(super) fn start(&self) {
+        let event = self.beginning.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(event) = event {
+            self.events.emit(event);
+        }
     }
 
     /// Says that `position_bytes` of the whole are there, unless that was said just now.
@@ -49,6 +73,7 @@ impl Progress {
 
     /// Says how the transfer ended.
     pub(super) fn end(&self, outcome: TransferOutcome) {
+        self.start();
         self.events.emit(Event::TransferFinished { transfer: self.transfer, outcome });
     }
 }

@@ -12,17 +12,16 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use reqwest::Url;
 
 use super::answer::Answer;
 use super::body::Upload;
 use super::location;
-use super::memory::UploadNote;
 use super::pace::Lane;
 use super::parts::{self, Need, Way};
 use super::progress::Progress;
 use super::quirks::{Mounting, RangedPatch, Support};
 use super::session::{Body, Request, Session};
+use super::trail::Trail;
 use super::upload::{Opened, is_done, received};
 use super::{Error, Pushed, Result, StatusError, retry};
 use crate::blob::Source;
@@ -43,28 +42,6 @@ pub(super) struct Push<'a> {
     pub(super) source: Arc<dyn Source>,
     pub(super) mount_from: &'a [RepositoryName],
     pub(super) progress: Progress,
-}
-
-/// What has been found out on the way so far.
-#[derive(Default)]
-struct Trail {
-    /// The session to go on with.
-    opened: Option<Opened>,
-    note: Option<Arc<dyn UploadNote>>,
-    /// The location in the note.
-    noted: Option<String>,
-    has_tried: bool,
-    /// The largest body to send, because a larger one was refused.
-    limit: Option<u64>,
-    /// The same, because larger ones broke off: not certain enough to be remembered.
-    caution: Option<u64>,
-    breaks: u32,
-    corrections: u32,
-    /// Whether parts were refused.
-    no_parts: bool,
-    /// The last request's way and length.
-    in_parts: bool,
-    sending: u64,
 }
 
 enum Begun {
@@ -106,13 +83,15 @@ impl Push<'_> {
                 &mut budget,
             );
             // Any other status is left to the POST, whose error has a body that says why.
-            if head.await?.has_blob(self.descriptor) {
-                self.abandon(&mut trail).await;
+            let head = head.await?;
+            self.progress.start();
+            if head.has_blob(self.descriptor) {
+                trail.abandon(self.session).await;
                 return Ok(Pushed::AlreadyThere);
             }
             let error = match self.attempt(&mut trail).await {
                 Ok(pushed) => {
-                    self.learn(&mut trail).await;
+                    trail.learn(self.session).await;
                     return Ok(pushed);
                 }
                 Err(error) => error,
@@ -129,7 +108,7 @@ impl Push<'_> {
             if let Err(error) = failed {
                 // A later run goes on with what was noted.
                 if trail.note.is_none() || !retry::is_transient(&error) {
-                    self.abandon(&mut trail).await;
+                    trail.abandon(self.session).await;
                 }
                 return Err(error);
             }
@@ -138,11 +117,11 @@ impl Push<'_> {
 
     async fn attempt(&self, trail: &mut Trail) -> Result<Pushed> {
         if !trail.has_tried {
-            self.take_note(trail).await;
+            trail.take_note(self.session, &self.descriptor.digest, self.source.size()).await;
         }
         let mut offset = 0;
         if let Some(mut opened) = trail.opened.clone() {
-            let ranged = self.ranged(trail).await;
+            let ranged = trail.ranged(self.session).await;
             match opened.ask(self.session).await? {
                 Some(at)
                     if at == 0 || ranged != RangedPatch::Unusable && at <= self.source.size() =>
@@ -150,7 +129,7 @@ impl Push<'_> {
                     offset = at;
                     trail.opened = Some(opened);
                 }
-                Some(_) => self.abandon(trail).await,
+                Some(_) => trail.abandon(self.session).await,
                 None => trail.opened = None,
             }
         }
@@ -243,7 +222,7 @@ impl Push<'_> {
                 unreachable!("bytes are sent within a session")
             };
             location::check(&access.base, &opened.location)?;
-            self.keep_note(trail, &opened.location).await;
+            trail.keep_note(self.session, &opened.location).await;
             offset = match self.way(trail, offset, opened.min_chunk).await {
                 Way::Whole => return self.commit(trail, opened, self.source.size()).await,
                 Way::Parts(_) if offset == self.source.size() => {
@@ -317,24 +296,17 @@ impl Push<'_> {
         (trail.in_parts, trail.sending) = (false, length);
     }
 
-    async fn ranged(&self, trail: &Trail) -> RangedPatch {
-        if trail.no_parts {
-            return RangedPatch::Unusable;
-        }
-        self.session.host.manner.ranged_patch(&self.session.shared).await
-    }
-
     async fn way(&self, trail: &Trail, offset: u64, min_chunk: u64) -> Way {
         let manner = &self.session.host.manner;
         let known = manner.max_body(&self.session.shared).await;
         let limit = known.into_iter().chain(trail.limit).chain(trail.caution).min();
         let min_part = min_chunk.max(manner.quirks().min_chunk);
-        let ranged = self.ranged(trail).await;
+        let ranged = trail.ranged(self.session).await;
         Need { size: self.source.size(), offset, limit, ranged, min_part }.way()
     }
 
     async fn judge(&self, trail: &mut Trail, error: Error) -> Verdict {
-        let may_part = self.ranged(trail).await != RangedPatch::Unusable;
+        let may_part = trail.ranged(self.session).await != RangedPatch::Unusable;
         let min_part = trail.opened.as_ref().map_or(0, |opened| opened.min_chunk);
         let min_part = min_part.max(self.session.host.manner.quirks().min_chunk);
         let smaller = parts::smaller(trail.sending, min_part).filter(|_| may_part);
@@ -375,88 +347,14 @@ impl Push<'_> {
         if is_limited {
             return Verdict::Never(error);
         }
-        self.abandon(trail).await;
+        trail.abandon(self.session).await;
         Verdict::Again
-    }
-
-    /// Remembers what the way to success has taught, and forgets the session.
-    async fn learn(&self, trail: &mut Trail) {
-        if let Some(note) = trail.note.take() {
-            in_background(move || note.forget()).await;
-        }
-        let (limit, no_parts) = (trail.limit, trail.no_parts);
-        if limit.is_some() || no_parts {
-            let change = |learnt: &mut super::Learnt| {
-                learnt.max_body = limit.into_iter().chain(learnt.max_body).min();
-                learnt.refuses_ranges |= no_parts;
-            };
-            self.session.host.manner.learn(&self.session.shared, change).await;
-        }
-    }
-
-    /// Takes the note on this upload, and goes on with the session in it.
-    async fn take_note(&self, trail: &mut Trail) {
-        let is_worth_it = parts::is_resumable(self.source.size())
-            && self.ranged(trail).await == RangedPatch::Resumable;
-        if !is_worth_it {
-            return;
-        }
-        let memory = Arc::clone(&self.session.shared.options.memory);
-        let (repository, digest) =
-            (self.session.repository.clone(), self.descriptor.digest.clone());
-        let take = move || {
-            let note = memory.note(&repository, &digest)?;
-            let location = note.location();
-            Some((note, location))
-        };
-        let Some((note, location)) = in_background(take).await.flatten() else { return };
-        trail.note = Some(note);
-        let Some(location) = location.and_then(|text| Url::parse(&text).ok()) else { return };
-        let Ok(access) = self.session.host.access(&self.session.shared).await else { return };
-        if location::check(&access.base, &location).is_ok() {
-            trail.noted = Some(location.to_string());
-            let scopes = vec![self.session.scope("pull,push")];
-            trail.opened = Some(Opened { location, scopes, min_chunk: 0 });
-        }
-    }
-
-    /// Keeps the session for a later run, if it could be gone on with then.
-    async fn keep_note(&self, trail: &mut Trail, location: &Url) {
-        let Some(note) = trail.note.clone() else { return };
-        let is_worth_it = self.ranged(trail).await == RangedPatch::Resumable;
-        if !is_worth_it {
-            trail.note = None;
-            in_background(move || note.forget()).await;
-        } else if trail.noted.as_deref() != Some(location.as_str()) {
-            let text = location.to_string();
-            trail.noted = Some(text.clone());
-            in_background(move || note.keep(&text)).await;
-        }
-    }
-
-    /// Cancels the session that nobody goes on with.
-    async fn abandon(&self, trail: &mut Trail) {
-        if let Some(opened) = trail.opened.take() {
-            opened.cancel(self.session).await;
-        }
-        if let Some(note) = trail.note.clone() {
-            trail.noted = None;
-            in_background(move || note.forget()).await;
-        }
     }
 }
 
 fn opened_by(answer: &Answer, scopes: Vec<String>) -> Result<Opened> {
     Opened::by(answer, scopes)
         .ok_or_else(|| answer.protocol("the upload's location is missing or malformed"))
-}
-
-/// Runs blocking work beside the runtime; `None` when it failed, which is said.
-async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .inspect_err(|error| tracing::debug!(%error, "the upload's note is left alone"))
-        .ok()
 }
 
 /// Returns whether the registry forgot the upload session, which a new one mends (GitLab and

@@ -212,6 +212,7 @@ const ARTIFACTORY: Quirks = Quirks {
     kind: RegistryKind::Artifactory,
     hosts: &["*.jfrog.io"],
     marks: &[("x-jfrog-version", ""), ("x-artifactory-id", ""), ("x-artifactory-node-id", "")],
+    ranged_patch: RangedPatch::Fragile,
     mounting: Mounting::Shared,
     single_post: Support::Yes,
     tags_by_digest: Support::No,

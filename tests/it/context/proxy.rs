@@ -156,6 +156,8 @@ struct Passage<'a> {
 /// Why a request was not passed on to its end.
 enum Stopped {
     Broken,
+    /// The registry closed: it may have answered before it had everything.
+    Early,
     TooLarge,
 }
 
@@ -220,15 +222,16 @@ impl Passage<'_> {
         let kept: Vec<&str> = kept.filter(|line| !line.is_empty()).collect();
         write!(upstream, "{}\r\nConnection: close\r\n\r\n", kept.join("\r\n"))?;
         let is_chunked = header(head, "transfer-encoding").is_some();
+        let length = length.unwrap_or(0);
         let body = if is_chunked {
             chunked(reader, &upstream, self)
         } else {
-            self.copy(reader.take(length.unwrap_or(0)), &upstream, Side::Client).map(drop)
+            self.copy(reader.take(length), &upstream, Side::Client).and_then(|copied| {
+                if copied < length { Err(Stopped::Broken) } else { Ok(()) }
+            })
         };
         match body {
-            Ok(()) => {}
-            // The registry may have answered already, and closed.
-            Err(Stopped::Broken) if self.cut.is_none() => {}
+            Ok(()) | Err(Stopped::Early) => {}
             Err(stopped) => return Err(stopped),
         }
         self.answer(upstream, client)
@@ -266,7 +269,9 @@ impl Passage<'_> {
             if count == 0 {
                 return Ok(copied);
             }
-            to.write_all(&piece[..count])?;
+            if to.write_all(&piece[..count]).is_err() {
+                return Err(if side == Side::Client { Stopped::Early } else { Stopped::Broken });
+            }
             copied += count as u64;
             self.note(|passed| match side {
                 Side::Client => passed.sent += count as u64,
@@ -304,13 +309,13 @@ fn chunked(
         if passage.max_body.is_some_and(|most| passage.sent() + size > most) {
             return Err(Stopped::TooLarge);
         }
-        upstream.write_all(line.as_bytes())?;
+        upstream.write_all(line.as_bytes()).map_err(|_| Stopped::Early)?;
         if passage.copy(reader.by_ref().take(size), upstream, Side::Client)? < size {
             return Err(Stopped::Broken);
         }
         let mut end = String::new();
         reader.read_line(&mut end)?;
-        upstream.write_all(end.as_bytes())?;
+        upstream.write_all(end.as_bytes()).map_err(|_| Stopped::Early)?;
         if size == 0 {
             return Ok(());
         }
