@@ -63,8 +63,10 @@ impl Traffic {
 
     /// Returns the traffic of a push that finds all of `parcels` there.
     pub(super) fn of_nothing(parcels: &[Parcel]) -> Self {
-        let blobs: BTreeMap<&Digest, u64> =
-            parcels.iter().map(|parcel| (&parcel.descriptor.digest, parcel.descriptor.size)).collect();
+        let blobs: BTreeMap<&Digest, u64> = parcels
+            .iter()
+            .map(|parcel| (&parcel.descriptor.digest, parcel.descriptor.size))
+            .collect();
         let mut traffic = Self::default();
         for size in blobs.into_values() {
             traffic.add(Pushed::AlreadyThere, size);

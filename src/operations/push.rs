@@ -42,7 +42,8 @@ pub async fn push(session: &Session, reference: &Reference) -> Result<PushReport
         // Asked first: a registry that has the manifest there has everything that it needs.
         biased;
         () = is_there(session, &reference, &digest) => {
-            session.sink.emit(Event::Tagged { reference: reference.clone(), digest });
+            let (reference, digest) = (reference.clone(), digest.clone());
+            session.sink.emit(Event::Tagged { reference, digest });
             nothing
         }
         traffic = push_cargo(session, &reference, cargo) => traffic?,

@@ -13,7 +13,8 @@ use super::push::Push;
 use super::retry::Budget;
 use super::session::{Purpose, Session, Shared};
 use super::{
-    BlobStream, Error, Forgetful, Growing, Hosts, Memory, Quirks, RateLimit, Result, RetryPolicy, manifests,
+    BlobStream, Error, Forgetful, Growing, Hosts, Memory, Quirks, RateLimit, Result, RetryPolicy,
+    manifests,
 };
 use crate::blob::{Hasher, Source};
 use crate::credentials::{Credential, Fixed, Lookup, Secret};

@@ -193,7 +193,8 @@ impl Host {
         let response = sent.map_err(|error| transport(&Method::GET, &url, error))?;
         let challenge = challenge::choose(response.headers(), &url);
         // Another server's 200 says nothing about what its other paths want.
-        let is_open = response.status().is_success() && response.headers().contains_key(API_VERSION);
+        let is_open =
+            response.status().is_success() && response.headers().contains_key(API_VERSION);
         if challenge.is_some() || is_open {
             self.is_known.store(true, Ordering::Release);
         }
