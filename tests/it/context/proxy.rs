@@ -226,9 +226,8 @@ impl Passage<'_> {
         let body = if is_chunked {
             chunked(reader, &upstream, self)
         } else {
-            self.copy(reader.take(length), &upstream, Side::Client).and_then(|copied| {
-                if copied < length { Err(Stopped::Broken) } else { Ok(()) }
-            })
+            self.copy(reader.take(length), &upstream, Side::Client)
+                .and_then(|copied| if copied < length { Err(Stopped::Broken) } else { Ok(()) })
         };
         match body {
             Ok(()) | Err(Stopped::Early) => {}
