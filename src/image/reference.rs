@@ -377,6 +377,7 @@ mod tests {
 
     const HEX: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
+    /// Wire row H1: every name of Docker Hub is `docker.io`, and a single component is in `library`.
     #[test]
     fn normalises_as_docker_does() {
         let by_digest = format!("test:5000/repo@sha256:{HEX}");

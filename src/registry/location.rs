@@ -93,6 +93,7 @@ mod tests {
 
     use super::*;
 
+    /// Wire row U6: a location is absolute, relative, or lacks the scheme; its query stays.
     #[test]
     fn resolves_every_form() {
         let base = Url::parse("https://r.example/v2/a/blobs/uploads/").unwrap();
@@ -112,6 +113,8 @@ mod tests {
         assert_eq!(to("http://[broken"), None);
     }
 
+    /// Wire row P6: nothing leads from https to http.
+    /// Wire row U7: nothing leads to a private address of another host.
     #[test]
     fn refuses_downgrades_and_private_addresses() {
         let url = |text: &str| Url::parse(text).unwrap();

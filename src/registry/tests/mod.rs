@@ -20,6 +20,7 @@ mod script;
 mod waits;
 
 mod auth;
+mod manifests;
 mod objects;
 mod uploads;
 
@@ -191,6 +192,7 @@ async fn a_refused_mount_becomes_an_upload() {
     assert_eq!(world.events.retries(), 0);
 }
 
+/// Wire row P6: a redirect to another origin is followed without the credentials.
 #[tokio::test]
 async fn a_redirect_to_another_origin_carries_no_credentials() {
     let store = play("store.toml", &[]);
@@ -358,6 +360,7 @@ impl World {
     }
 }
 
+/// Wire row U6: the newest location counts, with its query.
 #[tokio::test]
 async fn a_growing_blob_is_sent_as_it_grows() {
     let world = World::new("growing.toml");
@@ -416,6 +419,7 @@ async fn a_growing_blob_is_authorised_again_at_each_request() {
     assert_eq!(world.script.unmatched(), [] as [&str; 0]);
 }
 
+/// Wire row U7: a location at another host is followed without the credentials.
 #[tokio::test]
 async fn a_redirected_growing_blob_carries_no_credentials() {
     let store = play("growing_store.toml", &[]);

@@ -8,4 +8,5 @@ mod index;
 mod layers;
 mod mutate;
 mod objects;
+mod rows;
 mod uploads;
