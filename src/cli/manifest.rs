@@ -126,7 +126,8 @@ pub(super) async fn referrers(context: &Context, args: ReferrersArgs) -> Result<
         Format::Table => {
             let mut table = Table::new(&["DIGEST", "ARTIFACT TYPE", "SIZE"]);
             for referrer in &found.manifests {
-                let kind = referrer.artifact_type.clone().unwrap_or_default();
+                let kind = referrer.artifact_type.as_deref().unwrap_or_default();
+                let kind = kind.replace(char::is_control, "");
                 table.row(vec![referrer.digest.to_string(), kind, bytes(referrer.size)]);
             }
             print_bytes(table.render().as_bytes())

@@ -18,7 +18,14 @@ pub(super) async fn tag(context: &Context, family: TagFamily) -> Result<(), Erro
     match (family.command, family.args) {
         (Some(TagCommand::Ls(args)), _) => tags(context, args).await,
         (Some(TagCommand::Rm(args)), _) => remove_tags(context, args).await,
-        (None, Some(args)) => images::tag(context, args).await,
+        (None, Some(args)) => {
+            let word = args.source.clone();
+            let is_command = matches!(word.as_str(), "ls" | "list" | "rm" | "remove");
+            images::tag(context, args).await.map_err(|error| {
+                let hint = format!("flags of `rpub tag {word}` come after `{word}`");
+                if is_command { error.hint(hint) } else { error }
+            })
+        }
         // The parser wants one or the other.
         (None, None) => Err(Error::new(Kind::Settings, "nothing to tag")),
     }

@@ -86,6 +86,14 @@ async fn without_tags(
     let moved =
         session.client.push_manifest_tags(repository, &stand_in, std::slice::from_ref(tag)).await;
     if let Err(error) = moved {
+        // After a failure of any other kind the tag may stand for either.
+        if error.status().is_none_or(|status| !status.is_client_error()) {
+            session
+                .client
+                .push_manifest_tags(repository, &original, std::slice::from_ref(tag))
+                .await?;
+            return Err(error.into());
+        }
         tracing::debug!(%error, "the tag cannot be moved");
         return by_digest(session, repository, tag, digest, force).await;
     }

@@ -21,6 +21,8 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(crate) struct Manners {
     /// Bodies over so many bytes are answered 413, with a page of HTML.
     pub(crate) max_body: Option<u64>,
+    /// Requests with this method and this in the path are answered 405.
+    pub(crate) refused: Vec<(&'static str, String)>,
     /// Passes every request on only after so long.
     pub(crate) latency: Duration,
     /// Connections that break.
@@ -151,6 +153,7 @@ struct Passage<'a> {
     index: usize,
     cut: Option<Cut>,
     max_body: Option<u64>,
+    is_refused: bool,
 }
 
 /// Why a request was not passed on to its end.
@@ -159,6 +162,7 @@ enum Stopped {
     /// The registry closed: it may have answered before it had everything.
     Early,
     TooLarge,
+    NotAllowed,
 }
 
 impl From<io::Error> for Stopped {
@@ -175,10 +179,15 @@ fn serve(client: &TcpStream, registry: &str, state: &Mutex<State>) {
     let (passage, latency) = begin(state, method, target);
     thread::sleep(latency);
     let outcome = passage.forward(&head, &mut reader, client, registry);
-    if matches!(outcome, Err(Stopped::TooLarge)) {
+    let refusal = match outcome {
+        Err(Stopped::TooLarge) => Some((413, "Request Entity Too Large")),
+        Err(Stopped::NotAllowed) => Some((405, "Method Not Allowed")),
+        Ok(()) | Err(Stopped::Broken) => None,
+    };
+    if let Some((status, reason)) = refusal {
         // Whoever goes away has seen enough.
-        let _ = refuse(client, &mut reader);
-        passage.note(|passed| passed.status = 413);
+        let _ = refuse(client, &mut reader, &format!("{status} {reason}"));
+        passage.note(|passed| passed.status = status);
     }
     let end = state.lock().unwrap().tick();
     passage.note(|passed| passed.end = end);
@@ -192,9 +201,11 @@ fn begin<'a>(state: &'a Mutex<State>, method: &str, target: &str) -> (Passage<'a
     let (method, target) = (method.to_owned(), target.to_owned());
     let fits = |cut: &&Cut| cut.method == method && target.contains(&cut.path);
     let cut = locked.manners.cuts.iter().find(fits).cloned();
+    let mut refused = locked.manners.refused.iter();
+    let is_refused = refused.any(|(refused, part)| *refused == method && target.contains(part));
     locked.passed.push(Passed { method, target, status: 0, sent: 0, received: 0, begin, end: 0 });
     let (max_body, latency) = (locked.manners.max_body, locked.manners.latency);
-    (Passage { state, index, cut, max_body }, latency)
+    (Passage { state, index, cut, max_body, is_refused }, latency)
 }
 
 impl Passage<'_> {
@@ -215,6 +226,9 @@ impl Passage<'_> {
         let length = header(head, "content-length").and_then(|text| text.parse::<u64>().ok());
         if length.zip(self.max_body).is_some_and(|(length, most)| length > most) {
             return Err(Stopped::TooLarge);
+        }
+        if self.is_refused {
+            return Err(Stopped::NotAllowed);
         }
         let mut upstream = TcpStream::connect(registry)?;
         let kept =
@@ -322,11 +336,17 @@ fn chunked(
 }
 
 /// Says that the body is too large, as nginx does: at once, with HTML, and reading on for a while.
-fn refuse(mut client: &TcpStream, reader: &mut BufReader<&TcpStream>) -> io::Result<()> {
-    let body = "<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n\
-                <body><center><h1>413 Request Entity Too Large</h1></center></body>\r\n</html>\r\n";
+fn refuse(
+    mut client: &TcpStream,
+    reader: &mut BufReader<&TcpStream>,
+    status: &str,
+) -> io::Result<()> {
+    let body = format!(
+        "<html>\r\n<head><title>{status}</title></head>\r\n\
+         <body><center><h1>{status}</h1></center></body>\r\n</html>\r\n"
+    );
     let head = format!(
-        "HTTP/1.1 413 Request Entity Too Large\r\nServer: nginx\r\nContent-Type: text/html\r\n\
+        "HTTP/1.1 {status}\r\nServer: nginx\r\nContent-Type: text/html\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );

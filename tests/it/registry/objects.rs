@@ -1,26 +1,28 @@
-//! Tags, manifests, blobs, referrers and artifacts, against the distribution registry and ours.
+//! Tags, manifests, blobs and repositories, against the distribution registry and ours.
 
 use serde_json::{Value, json};
 
-use crate::context::{Auth, Registry, Role, Serve, TestContext, digest_of, has_tools};
+use crate::context::{
+    Auth, Manners, PASSWORD, Proxy, Registry, Role, Serve, TestContext, USERNAME, digest_of,
+};
 
 /// What the tests are done against. The distribution registry has no referrers API and deletes no
 /// tags; ours has both.
-struct Place {
-    name: String,
-    is_ours: bool,
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) is_ours: bool,
     registry: Option<Registry>,
     _serve: Option<Serve>,
 }
 
 impl Place {
-    fn reference(&self, rest: &str) -> String {
+    pub(super) fn reference(&self, rest: &str) -> String {
         format!("{}/{rest}", self.name)
     }
 }
 
 /// A context of an unprivileged user, and both registries.
-fn places() -> Option<(TestContext, Vec<Place>)> {
+pub(super) fn places() -> Option<(TestContext, Vec<Place>)> {
     let context = TestContext::for_role(Role::Unprivileged)?;
     let mut places = Vec::new();
     let serve = Serve::start(&context, "served");
@@ -35,7 +37,12 @@ fn places() -> Option<(TestContext, Vec<Place>)> {
 }
 
 /// Builds and pushes an image under these tags; returns its digest.
-fn push(context: &TestContext, place: &Place, repository: &str, tags: &[&str]) -> String {
+pub(super) fn push(
+    context: &TestContext,
+    place: &Place,
+    repository: &str,
+    tags: &[&str],
+) -> String {
     let mut command = context.rpub(["build-push", "-q"]);
     for tag in tags {
         command = command.args(["-t", &place.reference(&format!("{repository}:{tag}"))]);
@@ -44,7 +51,7 @@ fn push(context: &TestContext, place: &Place, repository: &str, tags: &[&str]) -
     output.line().lines().next().unwrap().split_once('@').unwrap().1.to_owned()
 }
 
-fn lines(text: &str) -> Vec<&str> {
+pub(super) fn lines(text: &str) -> Vec<&str> {
     text.lines().collect()
 }
 
@@ -292,153 +299,6 @@ fn a_spoilt_blob_is_not_written() {
     assert_eq!(left, 0);
 }
 
-/// Wire row U19: in a registry without the API the index under the fallback tag is kept on push and
-/// on deletion. Wire row U20: it is listed the same way.
-#[test]
-fn what_is_attached_is_listed_until_it_is_removed() {
-    let Some((context, places)) = places() else { return };
-    context.write("sbom.json", "{}");
-    for place in &places {
-        let subject = push(&context, place, "app", &["1"]);
-        let image = place.reference("app:1");
-        let attach = |name: &str, kind: &str, more: &[&str]| {
-            let command = context.rpub(["artifact", "attach", "-q", name, "--artifact-type", kind]);
-            command.args(more).success().line().to_owned()
-        };
-        let file = "sbom.json:application/spdx+json";
-        let sbom = attach(&image, "application/spdx+json", &[file, "-a", "who=me"]);
-        let signature = attach(&image, "application/vnd.sig", &[]);
-        let deep = attach(&sbom, "application/vnd.sig", &[]);
-        // The same once more is the same.
-        assert_eq!(attach(&image, "application/vnd.sig", &[]), signature);
-
-        let output = context.rpub(["referrers", &image, "--format", "json"]).success();
-        let listed = output.json();
-        assert_eq!(listed["source"], if place.is_ours { "api" } else { "tag" });
-        assert_eq!(listed["subject"], format!("{}@{subject}", place.reference("app")));
-        let all = listed["referrers"].as_array().unwrap();
-        assert_eq!(all.len(), 2, "{listed}");
-        assert_eq!(all[0]["reference"], sbom);
-        assert_eq!(all[0]["artifactType"], "application/spdx+json");
-        assert_eq!(all[0]["annotations"]["who"], "me");
-        let wanted = ["--artifact-type", "application/vnd.sig", "--format", "{{.reference}}"];
-        let output = context.rpub(["referrers", &image]).args(wanted).success();
-        assert_eq!(output.line(), signature);
-
-        let digest = |name: &str| name.split_once('@').unwrap().1.to_owned();
-        let output = context.rpub(["artifact", "tree", &image]).success();
-        let expected = format!(
-            "{}@{subject}\n├── {} application/spdx+json\n│   └── {} application/vnd.sig\n\
-             └── {} application/vnd.sig\n",
-            place.reference("app"),
-            digest(&sbom),
-            digest(&deep),
-            digest(&signature)
-        );
-        assert_eq!(output.stdout, expected);
-        let output = context.rpub(["artifact", "tree", &image, "--format", "json"]).success();
-        assert_eq!(output.json()["referrers"][0]["referrers"][0]["reference"], deep);
-
-        context.rpub(["manifest", "rm", &signature]).success();
-        let output = context.rpub(["referrers", &image, "--format", "{{.reference}}"]).success();
-        assert_eq!(output.line(), sbom);
-        context.rpub(["manifest", "rm", &sbom]).success();
-        let output = context.rpub(["referrers", &image, "--format", "{{.reference}}"]).success();
-        assert_eq!(output.line(), "");
-        context.rpub(["referrers", &place.reference("app:no")]).code(3);
-    }
-}
-
-#[test]
-fn files_go_and_come_back() {
-    let Some((context, places)) = places() else { return };
-    context.write("in/docs/a", "a");
-    context.write("in/docs/sub/b", "b");
-    context.write("in/data.json", r#"{"x": 1}"#);
-    std::os::unix::fs::symlink("../a", context.path("in/docs/sub/link")).unwrap();
-    let notes = json!({"$manifest": {"one": "1"}, "data.json": {"two": "2"}});
-    context.write("in/notes.json", notes.to_string());
-    for place in &places {
-        let name = place.reference("files:1,2");
-        let push = ["artifact", "push", "-q", &name, "docs", "data.json:application/json"];
-        let more = ["--artifact-type", "application/x-test", "-a", "k=v"];
-        let push = context.rpub(push).args(more).args(["--annotation-file", "notes.json"]);
-        let output = push.current_dir(context.path("in")).success();
-        let pinned = output.line().to_owned();
-        for tag in ["1", "2"] {
-            let tagged = place.reference(&format!("files:{tag}"));
-            let output = context.rpub(["digest", "--full-ref", &tagged]).success();
-            assert_eq!(output.line(), pinned);
-        }
-        let manifest = context.rpub(["manifest", "get", &pinned]).success().json();
-        assert_eq!(manifest["artifactType"], "application/x-test");
-        assert_eq!(manifest["config"]["mediaType"], "application/vnd.oci.empty.v1+json");
-        assert_eq!(manifest["annotations"], json!({"k": "v", "one": "1"}));
-        let layers = &manifest["layers"];
-        assert_eq!(layers[0]["annotations"]["org.opencontainers.image.title"], "docs");
-        assert_eq!(layers[0]["annotations"]["io.deis.oras.content.unpack"], "true");
-        assert_eq!(layers[1]["mediaType"], "application/json");
-        assert_eq!(layers[1]["annotations"]["two"], "2");
-
-        let out = if place.is_ours { "ours" } else { "theirs" };
-        let pull = ["artifact", "pull", "-q", &pinned, "-o", out];
-        let output = context.rpub(pull).success();
-        assert_eq!(lines(&output.stdout), [format!("{out}/docs"), format!("{out}/data.json")]);
-        let read = |path: &str| fs_err::read_to_string(context.path(out).join(path)).unwrap();
-        assert_eq!((read("docs/a"), read("docs/sub/b")), ("a".to_owned(), "b".to_owned()));
-        assert_eq!(read("docs/sub/link"), "a");
-        assert_eq!(read("data.json"), r#"{"x": 1}"#);
-        let names = fs_err::read_dir(context.path(out)).unwrap().count();
-        assert_eq!(names, 2, "nothing else is left there");
-
-        let output = context.rpub(pull).code(1);
-        output.expect_error("is there already");
-        context.write(format!("{out}/data.json"), "changed");
-        let output = context.rpub(pull).args(["--overwrite", "--format", "json"]).success();
-        assert_eq!(output.json()["files"][1]["path"], format!("{out}/data.json"));
-        assert_eq!(read("data.json"), r#"{"x": 1}"#);
-
-        context.rpub(["artifact", "push", &place.reference("files:1"), "no-such"]).code(1);
-        context.rpub(["artifact", "push", &place.reference("files:1"), "in/data.json:x"]).code(2);
-        context.rpub(["artifact", "pull", &place.reference("files:no")]).code(3);
-    }
-}
-
-/// A tool that is not ours reads what we push, and we what it copies.
-#[test]
-fn artifacts_are_read_by_others() {
-    let Some((context, places)) = places() else { return };
-    if !has_tools(&["skopeo"]) {
-        return;
-    }
-    context.write("data.txt", "data");
-    for place in &places {
-        let name = place.reference("files:1");
-        context.rpub(["artifact", "push", "-q", &name, "data.txt:text/plain"]).success();
-        let layout = context.path(if place.is_ours { "ours" } else { "theirs" });
-        let copied = context
-            .tool("skopeo")
-            .args(["--insecure-policy", "copy", "--src-tls-verify=false"])
-            .arg(format!("docker://{name}"))
-            .arg(format!("dir:{}", layout.display()))
-            .run();
-        copied.expect_code(0);
-        let blob = digest_of(b"data");
-        assert_eq!(fs_err::read(layout.join(&blob[7..])).unwrap(), b"data");
-        let back = place.reference("back:1");
-        let copied = context
-            .tool("skopeo")
-            .args(["--insecure-policy", "copy", "--dest-tls-verify=false"])
-            .arg(format!("dir:{}", layout.display()))
-            .arg(format!("docker://{back}"))
-            .run();
-        copied.expect_code(0);
-        let output = context.rpub(["artifact", "pull", "-q", &back, "-o", "out", "--overwrite"]);
-        output.success();
-        assert_eq!(fs_err::read_to_string(context.path("out/data.txt")).unwrap(), "data");
-    }
-}
-
 #[test]
 fn a_registry_says_what_it_is() {
     let Some((context, places)) = places() else { return };
@@ -469,4 +329,62 @@ fn a_registry_says_what_it_wants_to_see() {
     let found = context.rpub(["ping", &registry.name(), "--format", "json"]).success().json();
     assert_eq!(found["authentication"], "bearer");
     assert!(found["realm"].as_str().unwrap().starts_with("http"), "{found}");
+}
+
+/// Where neither tag nor its move is allowed, the image goes, but not for other tags too.
+#[test]
+fn an_image_with_other_tags_stays() {
+    let Some((context, places)) = places() else { return };
+    let Some(registry) = places.iter().find_map(|place| place.registry.as_ref()) else { return };
+    let refused = vec![("PUT", "/manifests/1".to_owned())];
+    let proxy = Proxy::start(&registry.name(), Manners { refused, ..Manners::default() });
+    let push = |tags: &[&str]| {
+        let mut command = context.rpub(["build-push", "-q"]);
+        for tag in tags {
+            command = command.args(["-t", &registry.reference(&format!("app:{tag}"))]);
+        }
+        command.arg("app").success();
+    };
+    push(&["1", "2"]);
+    let name = proxy.reference("app:1");
+    let output = context.rpub(["tag", "rm", &name]).code(1);
+    output.expect_error("for which other tags stand too: 2");
+    assert_eq!(registry.tags("app"), ["1", "2"]);
+    let output = context.rpub(["tag", "rm", "--force", &name]).success();
+    output.expect_error("deletes only whole images");
+    assert_eq!(registry.tags("app"), [""; 0]);
+    push(&["1"]);
+    context.rpub(["tag", "rm", &name]).success();
+    assert_eq!(registry.tags("app"), [""; 0]);
+    // A registry that deletes nothing: the tag stays what it is.
+    push(&["1", "2"]);
+    let refused = vec![("DELETE", "/manifests/".to_owned())];
+    proxy.behave(Manners { refused, ..Manners::default() });
+    let before = registry.manifest("app", "1").unwrap().0;
+    let output = context.rpub(["tag", "rm", &name]).code(1);
+    output.expect_error("deletes neither tags nor manifests");
+    assert_eq!(registry.manifest("app", "1").unwrap().0, before);
+}
+
+/// Lists, deletions and attachments ask for the rights that they need.
+#[test]
+fn objects_are_worked_with_by_token() {
+    let Some((context, _)) = places() else { return };
+    let Some(registry) = Registry::with_auth(&context, Auth::Token) else { return };
+    let name = registry.reference("team/app:1");
+    context.rpub(["tag", "ls", &registry.reference("team/app")]).code(4);
+    let login = ["login", "-u", USERNAME, "--password-stdin", &registry.name()];
+    context.rpub(login).input(PASSWORD).success();
+    context.rpub(["build-push", "-q", "-t", &name, "app"]).success();
+    let output = context.rpub(["tag", "ls", &registry.reference("team/app")]).success();
+    assert_eq!(output.line(), "1");
+    let output = context.rpub(["repo", "ls", &registry.name()]).success();
+    assert_eq!(output.line(), "team/app");
+    let attach = ["artifact", "attach", "-q", &name, "--artifact-type", "application/vnd.sig"];
+    let signature = context.rpub(attach).success();
+    let output = context.rpub(["referrers", &name, "--format", "{{.reference}}"]).success();
+    assert_eq!(output.line(), signature.line());
+    context.rpub(["manifest", "rm", signature.line()]).success();
+    context.rpub(["tag", "rm", &name]).success();
+    context.rpub(["digest", &name]).code(3);
 }

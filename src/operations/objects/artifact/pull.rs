@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use tokio::task::JoinSet;
+use futures_util::stream::{self, StreamExt as _};
 
 use crate::image::{Descriptor, Digest, ImageManifest, Platform, Reference};
 use crate::layer::{Leftover, place};
@@ -17,6 +17,9 @@ use crate::operations::{Error, Kind, Session};
 
 use super::paths::below;
 use super::{TAR_DIGEST, TITLE, UNPACK, directory};
+
+/// Files that are open at once: an artifact may have thousands.
+const FILES_AT_ONCE: usize = 16;
 
 /// What happens to files that are there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,19 +96,19 @@ async fn pull(session: &Session, request: ArtifactToPull) -> Result<PulledArtifa
     };
     let directory = request.directory.clone();
     let stage = blocking(move || prepare(&directory)).await?;
-    let mut tasks = JoinSet::new();
-    for (number, item) in items.iter().enumerate() {
+    let repository = &request.name.repository;
+    let transfers = items.iter().enumerate().map(|(number, item)| {
         let path = place_of(&stage, item, number);
-        let (session, repository) = (session.clone(), request.name.repository.clone());
-        let descriptor = item.descriptor.clone();
-        tasks.spawn(async move {
+        async move {
             let file = blocking(move || make_file(&path)).await?;
-            receive(&session, &repository, &descriptor, file).await
-        });
+            receive(session, repository, &item.descriptor, file).await
+        }
+    });
+    let mut transfers = stream::iter(transfers).buffer_unordered(FILES_AT_ONCE);
+    while let Some(done) = transfers.next().await {
+        done?;
     }
-    while let Some(done) = tasks.join_next().await {
-        done.map_err(|error| Error::new(Kind::Internal, "a download failed").because(error))??;
-    }
+    drop(transfers);
     blocking(move || finish(&stage, &items, &request)).await?;
     Ok(report)
 }
@@ -127,6 +130,9 @@ fn items_of(image: &ImageManifest) -> Result<(Vec<Item>, Vec<Descriptor>), Error
         let Some(title) = below(Path::new(name)) else {
             return refused("it leads out of the directory");
         };
+        if name.contains(char::is_control) {
+            return refused("it has control characters");
+        }
         if title.as_os_str().is_empty() && !is_directory {
             return refused("it names a directory");
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use crate::blob::{BytesSource, HeldFile, Source};
+use crate::blob::{BytesSource, FileSource, HeldFile, Source};
 use crate::event::TransferId;
 use crate::image::{
     Descriptor, ImageManifest, MAX_MANIFEST_BYTES, Manifest, Reference, Repository, Tag, media_type,
@@ -217,5 +217,7 @@ fn plain(file: &ArtifactFile, usual: &str) -> Result<(Descriptor, Arc<dyn Source
     let held = HeldFile::new(open(&file.path)?).map_err(unreadable)?;
     let (digest, size) = hash(&held, None).map_err(unreadable)?;
     let media_type = file.media_type.clone().unwrap_or_else(|| usual.to_owned());
-    Ok((Descriptor::new(media_type, digest, size), Arc::new(held)))
+    // Opened again for its upload: an artifact may have more files than a process may have open.
+    let source = FileSource::new(file.path.clone(), size);
+    Ok((Descriptor::new(media_type, digest, size), Arc::new(source)))
 }
