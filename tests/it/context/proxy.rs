@@ -182,7 +182,7 @@ fn serve(client: &TcpStream, registry: &str, state: &Mutex<State>) {
     let refusal = match outcome {
         Err(Stopped::TooLarge) => Some((413, "Request Entity Too Large")),
         Err(Stopped::NotAllowed) => Some((405, "Method Not Allowed")),
-        Ok(()) | Err(Stopped::Broken) => None,
+        Ok(()) | Err(Stopped::Broken | Stopped::Early) => None,
     };
     if let Some((status, reason)) = refusal {
         // Whoever goes away has seen enough.
