@@ -29,8 +29,8 @@ use crate::image::{Algorithm, Descriptor, RepositoryName};
 
 /// How many repositories are tried for a mount: each costs a round trip.
 const MAX_MOUNTS: usize = 3;
-/// How often in a row a registry may say that it expects other bytes than it is sent.
-const MAX_CORRECTIONS: u32 = 3;
+/// How often in one push a registry may expect other bytes than it is sent, or take fewer.
+const MAX_CORRECTIONS: u32 = 8;
 /// After so many broken connections with one size of body, a smaller one is tried: some proxies
 /// hang up on a body that is too large.
 const BREAKS: u32 = 2;
@@ -281,10 +281,11 @@ impl Push<'_> {
         }
         opened.follow(&answer);
         trail.opened = Some(opened);
-        let next = parts::next_offset(offset, end, received)
-            .ok_or_else(|| answer.protocol("the registry lost a part that it had taken"))?;
-        (trail.corrections, trail.breaks) = (0, 0);
-        Ok(next)
+        trail.breaks = 0;
+        let next = parts::next_offset(offset, end, received);
+        trail.corrections += u32::from(next != Some(end));
+        next.filter(|_| trail.corrections <= MAX_CORRECTIONS)
+            .ok_or_else(|| answer.protocol("the registry lost a part that it had taken"))
     }
 
     fn fill(&self, trail: &mut Trail, request: &mut Request, offset: u64, length: u64) {

@@ -135,6 +135,16 @@ async fn a_registry_says_where_to_go_on() {
     assert_eq!(world.events.retries(), 0);
 }
 
+/// Wire row U11: a registry that goes back and forth for ever gets one body.
+#[tokio::test]
+async fn a_registry_that_never_has_enough_is_given_up() {
+    let world = World::uploads();
+    world.pretend("a/endless", |quirks| quirks.max_body = Some(5));
+    world.expect_upload("a/endless").await;
+    assert!(world.bodies("/endless").len() < 20, "{:?}", world.script.log());
+    assert_eq!(world.bodies("/whole"), [CONTENT]);
+}
+
 /// Wire row U11: after a cut the session is asked where it stands.
 #[tokio::test]
 async fn a_cut_upload_goes_on_where_the_session_stands() {
