@@ -119,6 +119,13 @@ impl Proxy {
         self.state.lock().unwrap().passed.clone()
     }
 
+    /// Waits until no request is under way: what a client that was killed has sent still passes.
+    pub(crate) fn settle(&self) {
+        while self.passed().iter().any(|one| one.end == 0) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Forgets the requests so far.
     pub(crate) fn forget(&self) {
         self.state.lock().unwrap().passed.clear();

@@ -176,6 +176,7 @@ fn kill_and_push_again(context: &TestContext, serve: &Serve, at: u64, round: u32
     while proxy.blob_bytes() < at && !push.wait_until(begun.elapsed() + instant) {}
     push.kill();
     let _ended = push.finish();
+    proxy.settle();
     let before = proxy.blob_bytes();
     proxy.forget();
     context.rpub(["push", &name]).success();
