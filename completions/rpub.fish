@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rpub_global_optspecs
-    string join \n store= cache-size= progress= q/quiet insecure-registry= ca-file= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= concurrency= limit-rate= h/help V/version
+    string join \n store= cache-size= progress= q/quiet insecure-registry= ca-file= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= concurrency= limit-rate= authfile= src-authfile= dest-authfile= registry-token-file= h/help V/version
 end
 
 function __fish_rpub_needs_command
@@ -40,6 +40,10 @@ complete -c rpub -n "__fish_rpub_needs_command" -l max-wait -d 'Give up at once 
 complete -c rpub -n "__fish_rpub_needs_command" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_needs_command" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_needs_command" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_needs_command" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_needs_command" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_needs_command" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_needs_command" -s V -l version -d 'Print version'
@@ -133,6 +137,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -198,6 +206,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l max-wait -d 'Gi
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -224,6 +236,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand push" -l max-wait -d 'Give up 
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l platform -d 'Pull for this platform [default: this machine\'s]' -r
@@ -243,6 +259,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand pull" -l max-wait -d 'Give up 
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s f -l filter -d 'Show only images with dangling=BOOL or reference=PATTERN (repeatable)' -r
@@ -263,6 +283,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand images" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l no-trunc -d 'Do not shorten ids'
@@ -284,6 +308,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_sub
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -f -a "build" -d 'Build an image from a Dockerfile'
@@ -353,6 +381,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -381,6 +413,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-trunc -d 'Do not shorten ids'
@@ -404,6 +440,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l no-trunc -d 'Do not shorten ids'
@@ -426,6 +466,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -444,6 +488,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -462,6 +510,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -480,6 +532,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
@@ -499,6 +555,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
@@ -519,6 +579,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -538,6 +602,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l no-trunc -d 'Do not shorten ids and instructions'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -s h -l help -d 'Print help'
@@ -560,6 +628,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from help" -f -a "build" -d 'Build an image from a Dockerfile'
@@ -588,6 +660,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -a "ls" -d 'List the tags of a repository in its registry'
@@ -618,6 +694,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l include -d 'List only names that this regular expression matches from start to end (repeatable)' -r
@@ -643,6 +723,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -661,6 +745,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s f -l force -d 'Where a registry can only delete whole images, do so though other tags go too'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
@@ -680,6 +768,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s f -l force -d 'Where a registry can only delete whole images, do so though other tags go too'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
@@ -702,6 +794,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l max-wait -d 'Give up a
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s h -l help -d 'Print help'
@@ -722,6 +818,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -741,6 +841,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand history" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l no-trunc -d 'Do not shorten ids and instructions'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -s h -l help -d 'Print help'
@@ -763,6 +867,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand import" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -781,6 +889,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_sub
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "create" -d 'Make an index of images, which may be in other registries'
@@ -814,6 +926,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l append -d 'Add to what the name stands for, if anything'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l local -d 'Work on images of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l dry-run -d 'Print the manifest that would be made, and push nothing'
@@ -839,6 +955,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l local -d 'Work on images of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Show no progress, print only the result'
@@ -861,6 +981,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l local -d 'Work on indexes of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l dry-run -d 'Print the index that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
@@ -883,6 +1007,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l local -d 'Work on indexes of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l dry-run -d 'Print the index that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
@@ -907,6 +1035,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l local -d 'Work on indexes of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l dry-run -d 'Print the index that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s q -l quiet -d 'Show no progress, print only the result'
@@ -928,6 +1060,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l raw -d 'Print the exact bytes'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l local -d 'Look into the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Show no progress, print only the result'
@@ -974,6 +1110,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l rewrite-timestamp -d 'Also let no file in the layers be newer than --time'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l to-oci -d 'Change Docker\'s media types to OCI\'s'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l to-docker -d 'Change OCI\'s media types to Docker\'s'
@@ -1003,6 +1143,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand append" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l set-base-image-annotations -d 'Annotate the result with name and digest of its base'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l local -d 'Work on images of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l dry-run -d 'Print the manifest that would be made, and push nothing'
@@ -1028,6 +1172,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l local -d 'Work on images of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s q -l quiet -d 'Show no progress, print only the result'
@@ -1053,6 +1201,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l check -d 'Only say whether the base has moved on; exit with 1 if it has'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l local -d 'Work on images of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l dry-run -d 'Print the manifest that would be made, and push nothing'
@@ -1075,6 +1227,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand df" -l max-wait -d 'Give up at
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand df" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
@@ -1095,6 +1251,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand prune" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s f -l force -d 'Do not ask'
@@ -1116,6 +1276,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_su
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -f -a "df" -d 'Show what the store takes on disk'
@@ -1138,6 +1302,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
@@ -1158,6 +1326,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
@@ -1182,6 +1354,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_s
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
@@ -1204,6 +1380,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
@@ -1213,6 +1393,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s u -l username -d 'User name' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s p -l password -d 'Password or token, which others can see: prefer --password-stdin' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l compat-auth-file -d 'Save in this file, in docker\'s form' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -1229,10 +1410,17 @@ complete -c rpub -n "__fish_rpub_using_subcommand login" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l password-stdin -d 'Read the password from standard input'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l no-verify -d 'Do not ask the registry whether the credentials are right'
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l keyring -d 'Keep the password in the desktop\'s keyring, or the kernel\'s'
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l get-login -d 'Only print the user that is logged in'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l compat-auth-file -d 'Erase from this file, which has docker\'s form' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -1249,6 +1437,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand logout" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s a -l all -d 'Log out of every registry'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s h -l help -d 'Print help'
@@ -1269,6 +1461,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1287,6 +1483,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -f -a "explain" -d 'Show where credentials for an image are looked for, and which are used'
@@ -1309,6 +1509,11 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l push -d 'Show those for pushing'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1327,6 +1532,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l push -d 'Ask for a token that may push, too'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s H -l header -d 'Print the whole header, as in curl -H "$(rpub auth token -H NAME)" URL'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s q -l quiet -d 'Show no progress, print only the result'
@@ -1352,6 +1561,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand digest" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l full-ref -d 'Print the name too'
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -s h -l help -d 'Print help'
@@ -1371,6 +1584,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "get" -d 'Print a manifest or index, byte by byte as it is in the registry'
@@ -1400,6 +1617,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l platform -d 'Of an index, take the manifest for this platform' -r
@@ -1420,6 +1641,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l platform -d 'Of an index, take the manifest for this platform' -r
@@ -1440,6 +1665,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s t -l tag -d 'Give it this tag too (repeatable)' -r
@@ -1461,6 +1690,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l by-digest -d 'Give it no tag'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
@@ -1483,6 +1716,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l by-digest -d 'Give it no tag'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
@@ -1502,6 +1739,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
@@ -1521,6 +1762,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
@@ -1540,6 +1785,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
@@ -1564,6 +1813,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "get" -d 'Print a blob, or write it to a file'
@@ -1592,6 +1845,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s o -l output -d 'Write to this file instead of standard output' -r -F
@@ -1611,6 +1868,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1630,6 +1891,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l media-type -d 'Media type in the descriptor that --format prints' -r
@@ -1650,6 +1915,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l media-type -d 'Media type in the descriptor that --format prints' -r
@@ -1670,6 +1939,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1688,6 +1961,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1706,6 +1983,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1724,6 +2005,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from help" -f -a "get" -d 'Print a blob, or write it to a file'
@@ -1747,6 +2032,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -f -a "ls" -d 'List the repositories of a registry'
@@ -1773,6 +2062,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l include -d 'List only names that this regular expression matches from start to end (repeatable)' -r
@@ -1796,6 +2089,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List the repositories of a registry'
@@ -1819,6 +2116,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l max-wait -d 'Giv
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1838,6 +2139,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand ping" -l max-wait -d 'Give up 
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1856,6 +2161,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -f -a "push" -d 'Push files and directories as an artifact'
@@ -1888,6 +2197,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l artifact-type -d 'Kind of artifact' -r
@@ -1912,6 +2225,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s o -l output -d 'Write files below this directory' -r -F
@@ -1933,6 +2250,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l overwrite -d 'Replace files that are there'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
@@ -1955,6 +2276,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l overwrite -d 'Replace files that are there'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
@@ -1979,6 +2304,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l artifact-type -d 'Show only what refers to the image with this artifact type' -r
@@ -2000,6 +2329,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l artifact-type -d 'Show only what refers to the image with this artifact type' -r
@@ -2021,6 +2354,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from help" -f -a "push" -d 'Push files and directories as an artifact'
@@ -2046,6 +2383,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand serve" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l read-only -d 'Refuse every change'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s h -l help -d 'Print help'
@@ -2065,6 +2406,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand completion" -l max-wait -d 'Gi
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -2084,6 +2429,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand version" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'

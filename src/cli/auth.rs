@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::operations::{self, Access, Attempt, Error, Kind, Outcome, Place};
+use crate::operations::{self, Access, Attempt, Error, Kind, Outcome};
 
 use super::Context;
 use super::args::{AuthExplainArgs, AuthTokenArgs, WhoamiArgs};
@@ -32,13 +32,15 @@ pub(super) async fn whoami(context: &Context, args: WhoamiArgs) -> Result<(), Er
 /// Prints every place that is asked for a credential, in order.
 pub(super) async fn explain(context: &Context, args: AuthExplainArgs) -> Result<(), Error> {
     let repository = reference(&args.image)?.repository;
-    let attempts = operations::explain_credential(&context.session, repository.clone()).await?;
+    let access = if args.push { Access::Push } else { Access::Pull };
+    let attempts =
+        operations::explain_credential(&context.session, repository.clone(), access).await?;
     match args.format.format() {
         Format::Table => {
             let mut table = Table::new(&["PLACE", "KEY", "ANSWER"]);
             for Attempt { place, outcome } in &attempts {
-                let (place, key) = parts(place);
-                table.row(vec![place, key.unwrap_or_default(), said(outcome)]);
+                let (place, key) = place.parts();
+                table.row(vec![place, key.unwrap_or_default().to_owned(), said(outcome)]);
             }
             print_bytes(table.render().as_bytes())?;
             let is_found = attempts.last().is_some_and(|attempt| attempt.outcome.is_found());
@@ -81,20 +83,12 @@ pub(super) async fn token(context: &Context, args: AuthTokenArgs) -> Result<(), 
     print(token)
 }
 
-fn parts(place: &Place) -> (String, Option<String>) {
-    match place {
-        Place::Environment(key) => ("DOCKER_AUTH_CONFIG".to_owned(), key.clone()),
-        Place::File(path, key) => (path.display().to_string(), key.clone()),
-        Place::Helper { name, key } => (format!("docker-credential-{name}"), Some(key.clone())),
-    }
-}
-
 fn said(outcome: &Outcome) -> String {
     if outcome.is_found() { format!("{outcome} (used)") } else { outcome.to_string() }
 }
 
 fn shown(attempt: &Attempt) -> Value {
-    let (place, key) = parts(&attempt.place);
+    let (place, key) = attempt.place.parts();
     let user = match &attempt.outcome {
         Outcome::Password(user) => Some(user),
         _ => None,

@@ -9,9 +9,13 @@ use std::sync::Arc;
 
 use crate::event::Sink;
 use crate::image::Platform;
-use crate::operations::{Error, GitSettings, Kind, RetryPolicy, Secret, Session, SessionSettings};
+use crate::operations::{
+    Error, GitSettings, Kind, Locations, LoginFile, RegistryToken, RetryPolicy, Secret, Session,
+    SessionSettings, TokenSource,
+};
 
-use super::args::Global;
+use super::args::{CredentialArgs, Global};
+use super::login::registry;
 use super::prune::size;
 
 /// Returns the value of an environment variable that is set and not empty.
@@ -34,10 +38,11 @@ pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, E
     let insecure_registries = registries.collect::<Result<_, crate::image::Error>>();
     let settings = SessionSettings {
         store: store_root(global)?,
-        docker_auth_config: variable("DOCKER_AUTH_CONFIG").map(Secret::new),
-        auth_files: auth_files(),
-        docker_config: docker_config(),
-        legacy_docker_config: path("HOME").map(|home| home.join(".dockercfg")),
+        credentials: locations(global, global.credentials.src_authfile.as_ref())?,
+        push_credentials: match &global.credentials {
+            CredentialArgs { src_authfile: None, dest_authfile: None, .. } => None,
+            given => Some(locations(global, given.dest_authfile.as_ref())?),
+        },
         registries_conf: registries_conf(global)?,
         insecure_registries: insecure_registries.map_err(|error| {
             Error::new(Kind::Settings, "invalid `--insecure-registry`").because(error)
@@ -109,6 +114,47 @@ fn store_root(global: &Global) -> Result<PathBuf, Error> {
             .hint("name a directory with `--store` or RPUB_STORE")
     })?;
     Ok(data.join("rpub"))
+}
+
+/// The variable with tokens for registries: `HOST=TOKEN`, several of them with spaces between.
+const TOKENS: &str = "RPUB_REGISTRY_TOKEN";
+
+/// Returns where logins are looked for: in the file that was named for the purpose, in the one that
+/// was named for all, or in all the usual places.
+fn locations(global: &Global, own_file: Option<&PathBuf>) -> Result<Locations, Error> {
+    let only = own_file.or(global.credentials.authfile.as_ref());
+    Ok(Locations {
+        tokens: registry_tokens(&global.credentials.registry_token_file)?,
+        only: only.cloned().map(LoginFile::containers),
+        environment: variable("DOCKER_AUTH_CONFIG").map(Secret::new),
+        auth_files: auth_files(),
+        docker_config: docker_config(),
+        legacy_docker_config: path("HOME").map(|home| home.join(".dockercfg")),
+        ..Locations::default()
+    })
+}
+
+fn registry_tokens(files: &[String]) -> Result<Vec<RegistryToken>, Error> {
+    let mut tokens = Vec::new();
+    for text in files {
+        let invalid = || invalid(&format!("`--registry-token-file {text}` is not HOST=FILE"));
+        let (host, file) = text.split_once('=').ok_or_else(invalid)?;
+        let source = TokenSource::File(PathBuf::from(file));
+        tokens.push(RegistryToken { registry: registry(host)?, source });
+    }
+    let given = variable(TOKENS).map(Secret::new);
+    for text in given.iter().flat_map(|text| text.expose().split_whitespace()) {
+        // What is not of that form may be a token, so it is not shown.
+        let invalid = || {
+            invalid(&format!("{TOKENS} is not HOST=TOKEN"))
+                .hint("the token is only sent to the registry that is named before it")
+        };
+        let (host, token) = text.split_once('=').ok_or_else(invalid)?;
+        let registry = registry(host).map_err(|_| invalid())?;
+        let source = TokenSource::Environment(TOKENS.to_owned(), Secret::new(token.to_owned()));
+        tokens.push(RegistryToken { registry, source });
+    }
+    Ok(tokens)
 }
 
 fn auth_files() -> Vec<PathBuf> {

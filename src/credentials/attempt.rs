@@ -1,14 +1,17 @@
 //! The places where a credential is looked for, and what each said.
 
+use std::error::Error as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::file::ConfigFile;
-use super::{Credential, Error, Locations, Result, Secret};
+use super::{Credential, Error, Form, Keyring, Locations, Result, Secret};
 
 /// A place where a credential was looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
+    /// This variable of the environment, which holds a token.
+    Variable(String),
     /// The variable `DOCKER_AUTH_CONFIG`, under this key when it has one.
     Environment(Option<String>),
     /// A file, under this key when it has one.
@@ -20,6 +23,8 @@ pub enum Place {
         /// The key.
         key: String,
     },
+    /// A keyring, which a file's empty entry stands for.
+    Keyring(Keyring),
 }
 
 /// What a place said. Never a secret.
@@ -36,6 +41,8 @@ pub enum Outcome {
     IdentityToken,
     /// It has a token for the registry.
     RegistryToken,
+    /// It could not be asked, and was passed over.
+    PassedOver(Error),
     /// It could not be asked; the lookup ends with this error.
     Failed(Error),
 }
@@ -55,21 +62,33 @@ pub(super) struct Failure {
     pub(super) error: Error,
 }
 
+impl Failure {
+    pub(super) fn at(place: Place, error: Error) -> Box<Self> {
+        Box::new(Self { place, error })
+    }
+}
+
 /// A place that holds a configuration.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source<'a> {
     Environment(&'a Secret),
-    File(&'a Path),
+    File(&'a Path, Form),
     Legacy(&'a Path),
+    /// A file that the user named, which is there.
+    Named(&'a Path, Form),
 }
 
 impl Locations {
     /// Returns where to look, the most important first.
     pub(super) fn sources(&self) -> Vec<Source<'_>> {
+        if let Some(file) = &self.only {
+            return vec![Source::Named(&file.path, file.form)];
+        }
         let mut sources = Vec::new();
         sources.extend(self.environment.as_ref().map(Source::Environment));
-        sources.extend(self.auth_files.iter().map(|path| Source::File(path)));
-        sources.extend(self.docker_config.as_deref().map(Source::File));
+        sources.extend(self.auth_files.iter().map(|path| Source::File(path, Form::Containers)));
+        let docker = self.docker_config.as_deref();
+        sources.extend(docker.map(|path| Source::File(path, Form::Docker)));
         sources.extend(self.legacy_docker_config.as_deref().map(Source::Legacy));
         sources
     }
@@ -80,9 +99,21 @@ impl<'a> Source<'a> {
     pub(super) fn read(self) -> Result<Option<ConfigFile>> {
         match self {
             Self::Environment(text) => ConfigFile::of_environment(text.expose()).map(Some),
-            Self::File(path) | Self::Legacy(path) if !path.exists() => Ok(None),
-            Self::File(path) => ConfigFile::read(path).map(Some),
+            Self::File(path, _) | Self::Legacy(path) if !path.exists() => Ok(None),
+            Self::Named(path, _) if !path.exists() => {
+                let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+                Err(Error::File { action: "read", path: path.to_owned(), source })
+            }
+            Self::File(path, _) | Self::Named(path, _) => ConfigFile::read(path).map(Some),
             Self::Legacy(path) => ConfigFile::read_legacy(path).map(Some),
+        }
+    }
+
+    /// Returns whose keys it has.
+    pub(super) fn form(self) -> Form {
+        match self {
+            Self::File(_, form) | Self::Named(_, form) => form,
+            Self::Environment(_) | Self::Legacy(_) => Form::Docker,
         }
     }
 
@@ -90,14 +121,16 @@ impl<'a> Source<'a> {
     pub(super) fn path(self) -> &'a Path {
         match self {
             Self::Environment(_) => Path::new("DOCKER_AUTH_CONFIG"),
-            Self::File(path) | Self::Legacy(path) => path,
+            Self::File(path, _) | Self::Named(path, _) | Self::Legacy(path) => path,
         }
     }
 
     pub(super) fn place(self, key: Option<String>) -> Place {
         match self {
             Self::Environment(_) => Place::Environment(key),
-            Self::File(path) | Self::Legacy(path) => Place::File(path.to_owned(), key),
+            Self::File(..) | Self::Named(..) | Self::Legacy(_) => {
+                Place::File(self.path().to_owned(), key)
+            }
         }
     }
 }
@@ -116,22 +149,31 @@ impl Outcome {
     #[must_use]
     pub fn is_found(&self) -> bool {
         match self {
-            Self::Absent | Self::NoEntry | Self::Failed(_) => false,
+            Self::Absent | Self::NoEntry | Self::PassedOver(_) | Self::Failed(_) => false,
             Self::Password(_) | Self::IdentityToken | Self::RegistryToken => true,
+        }
+    }
+}
+
+impl Place {
+    /// Returns what it is called, and the key that it was asked for.
+    #[must_use]
+    pub fn parts(&self) -> (String, Option<&str>) {
+        match self {
+            Self::Variable(name) => (name.clone(), None),
+            Self::Environment(key) => ("DOCKER_AUTH_CONFIG".to_owned(), key.as_deref()),
+            Self::File(path, key) => (path.display().to_string(), key.as_deref()),
+            Self::Helper { name, key } => (format!("docker-credential-{name}"), Some(key)),
+            Self::Keyring(keyring) => (keyring.to_string(), None),
         }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, key) = match self {
-            Self::Environment(key) => ("DOCKER_AUTH_CONFIG".to_owned(), key.as_ref()),
-            Self::File(path, key) => (path.display().to_string(), key.as_ref()),
-            Self::Helper { name, key } => (format!("docker-credential-{name}"), Some(key)),
-        };
-        match key {
-            Some(key) => write!(f, "{name}, `{key}`"),
-            None => f.write_str(&name),
+        match self.parts() {
+            (name, Some(key)) => write!(f, "{name}, `{key}`"),
+            (name, None) => f.write_str(&name),
         }
     }
 }
@@ -144,7 +186,10 @@ impl fmt::Display for Outcome {
             Self::Password(user) => write!(f, "user `{user}`"),
             Self::IdentityToken => f.write_str("an identity token"),
             Self::RegistryToken => f.write_str("a registry token"),
-            Self::Failed(error) => error.fmt(f),
+            Self::PassedOver(error) | Self::Failed(error) => {
+                error.fmt(f)?;
+                error.source().map_or(Ok(()), |source| write!(f, ": {source}"))
+            }
         }
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::Keyring;
+
 /// Errors of finding, storing and erasing credentials.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -55,14 +57,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A helper failed.
+    /// A helper failed, or answered something else than the protocol has.
     #[error("credential helper `{program}` failed to {action}: {message}")]
     Helper {
         /// The program.
         program: String,
-        /// `get`, `store` or `erase`.
+        /// `get`, `store`, `erase` or `list`.
         action: &'static str,
-        /// The first line it printed.
+        /// What it was asked about.
+        key: String,
+        /// The first line that it printed, or what is wrong with its answer.
         message: String,
     },
     /// A helper did not end in time and was killed.
@@ -70,7 +74,46 @@ pub enum Error {
     HelperTimeout {
         /// The program.
         program: String,
+        /// What it was asked about.
+        key: String,
         /// How long it had.
         timeout: Duration,
     },
+    /// A keyring could not be used.
+    #[error("the {keyring} cannot be used")]
+    Keyring {
+        /// Which.
+        keyring: Keyring,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A keyring gave no answer.
+    #[error("the {keyring} did not answer within {} seconds", timeout.as_secs())]
+    KeyringTimeout {
+        /// Which.
+        keyring: Keyring,
+        /// How long it had.
+        timeout: Duration,
+    },
+}
+
+impl Error {
+    /// Returns what the user may do about it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::HelperStart { program, source } if source.kind() == io::ErrorKind::NotFound => {
+                Some(format!(
+                    "install `{program}`, or take it out of `credsStore` and `credHelpers` in the \
+                     credentials file"
+                ))
+            }
+            Self::Helper { program, action: "get", key, .. }
+            | Self::HelperTimeout { program, key, .. } => {
+                Some(format!("see what it says to `echo {key} | {program} get`"))
+            }
+            _ => None,
+        }
+    }
 }

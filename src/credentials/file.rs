@@ -1,12 +1,12 @@
 //! Reading docker's `config.json` and the containers tools' `auth.json`.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde_json::{Map, Value};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Credential, Error, Result, Secret};
 use crate::image::{DEFAULT_REGISTRY, RegistryName, Repository};
@@ -15,34 +15,61 @@ use crate::image::{DEFAULT_REGISTRY, RegistryName, Repository};
 pub(super) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 /// The other hosts that are Docker's registry.
 const DOCKER_HUB_HOSTS: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
-/// The user name by which a helper says that the secret is an identity token.
-const TOKEN_USERNAME: &str = "<token>";
+/// A credentials file of more bytes is not one.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// A credentials file's JSON.
-#[derive(Debug, Clone, Default)]
+/// A credentials file's JSON, wiped when it is dropped.
+#[derive(Clone, Default)]
 pub(super) struct ConfigFile {
     pub(super) json: Map<String, Value>,
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        self.json.values_mut().for_each(wipe);
+    }
+}
+
+/// Wipes every text in a value.
+pub(super) fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 impl ConfigFile {
     /// Reads `path`; a file that does not exist, or is empty, says nothing.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let mut text = match fs_err::read(path) {
-            Ok(text) => text,
+        let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
+        let file = match fs_err::File::open(path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => {
-                return Err(Error::File { action: "read", path: path.to_owned(), source });
-            }
+            Err(error) => return Err(failed(error)),
         };
-        let parsed = parse_object(&text);
-        text.zeroize();
-        let json = parsed.map_err(|source| Error::Json { path: path.to_owned(), source })?;
+        let size = file.metadata().map_err(failed)?.len();
+        let too_large =
+            || failed(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+        if size > MAX_FILE_BYTES {
+            return Err(too_large());
+        }
+        // One byte more than the file has, so that the buffer does not grow.
+        let size = usize::try_from(size).unwrap_or_default() + 1;
+        let mut text = Zeroizing::new(Vec::with_capacity(size));
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text).map_err(failed)?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(too_large());
+        }
+        let json =
+            parse_object(&text).map_err(|source| Error::Json { path: path.to_owned(), source })?;
         Ok(Self { json })
     }
 
     /// Reads the old `~/.dockercfg`, which is nothing but the entries of `auths`.
     pub(super) fn read_legacy(path: &Path) -> Result<Self> {
-        let entries = Self::read(path)?.json;
+        let entries = std::mem::take(&mut Self::read(path)?.json);
         Ok(Self { json: Map::from_iter([("auths".to_owned(), Value::Object(entries))]) })
     }
 
@@ -67,6 +94,18 @@ impl ConfigFile {
                 Some((name.clone(), Secret::new(value.as_str()?.to_owned())))
             })
             .collect()
+    }
+
+    /// Returns whether an empty entry of `registry` says that its login is kept elsewhere.
+    pub(super) fn has_marker(&self, registry: &RegistryName) -> bool {
+        self.markers().any(|key| means(key, registry))
+    }
+
+    /// Returns the keys of all empty entries.
+    pub(super) fn markers(&self) -> impl Iterator<Item = &str> {
+        let entries = self.auths().into_iter().flatten();
+        let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
+        entries.filter(move |(_, value)| is_empty(value)).map(|(key, _)| key.as_str())
     }
 
     /// Returns the helper for `registry`: its own, else the one for all.
@@ -106,9 +145,9 @@ impl ConfigFile {
         for wanted in keys_of(repository) {
             let found = auths.get_key_value(&wanted).or_else(|| {
                 // Docker strips scheme and path from stored keys (docker/cli, `ConvertToHostname`);
-                // a namespaced key has neither, so it is only ever found exactly.
+                // a namespaced key is only ever found exactly.
                 let is_host = !wanted.contains('/');
-                auths.iter().find(|(key, _)| is_host && is_url(key) && host_of(key) == wanted)
+                auths.iter().find(|(key, _)| is_host && is_whole(key) && host_of(key) == wanted)
             });
             let Some((key, entry)) = found else { continue };
             if let Some(credential) = parse_entry(path, key, entry)? {
@@ -124,24 +163,28 @@ fn parse_object(text: &[u8]) -> serde_json::Result<Map<String, Value>> {
     if text.trim_ascii().is_empty() { Ok(Map::new()) } else { serde_json::from_slice(text) }
 }
 
-fn is_url(key: &str) -> bool {
-    key.starts_with("https://") || key.starts_with("http://")
+/// Returns whether a stored key is for all of its host: a URL, a host alone, or with nothing but the
+/// API's version after it.
+fn is_whole(key: &str) -> bool {
+    let is_url = key.starts_with("https://") || key.starts_with("http://");
+    is_url || matches!(key.split_once('/'), None | Some((_, "" | "v1" | "v1/" | "v2" | "v2/")))
 }
 
 /// Returns the host and port of a stored key.
-pub(super) fn host_of(key: &str) -> &str {
+fn host_of(key: &str) -> &str {
     let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     rest.split('/').next().unwrap_or(rest)
 }
 
 /// Returns whether a stored key means the whole of `registry`.
 pub(super) fn means(key: &str, registry: &RegistryName) -> bool {
-    if !is_url(key) && key.contains('/') {
-        return false;
-    }
+    is_whole(key) && registry_of(key) == registry.as_str()
+}
+
+/// Returns the registry whose host a stored key names.
+pub(super) fn registry_of(key: &str) -> &str {
     let host = host_of(key);
-    host == registry.as_str()
-        || (registry.as_str() == DEFAULT_REGISTRY && DOCKER_HUB_HOSTS.contains(&host))
+    if DOCKER_HUB_HOSTS.contains(&host) { DEFAULT_REGISTRY } else { host }
 }
 
 /// Returns the keys to look for, most specific first: `host/a/b`, `host/a`, `host`
@@ -177,27 +220,20 @@ fn parse_entry(path: &Path, key: &str, entry: &Value) -> Result<Option<Credentia
             .decode(auth.trim())
             .or_else(|_| STANDARD_NO_PAD.decode(auth.trim()))
             .map_err(|_| malformed())?;
-        let mut decoded = String::from_utf8(bytes).map_err(|_| malformed())?;
+        let decoded = Zeroizing::new(bytes);
+        let decoded = std::str::from_utf8(&decoded).map_err(|_| malformed())?;
         let (user, password) = decoded.split_once(':').ok_or_else(malformed)?;
         // Old clients padded the password with zero bytes.
-        let found = basic(user, password.trim_end_matches('\0'));
-        decoded.zeroize();
-        return Ok(Some(found));
+        return Ok(Some(of(user, password.trim_end_matches('\0'))));
     }
     Ok(match (text("username"), text("password")) {
-        (Some(user), Some(password)) => Some(basic(user, password)),
+        (Some(user), Some(password)) => Some(of(user, password)),
         _ => None,
     })
 }
 
-/// Returns the credential that a user name and a secret mean.
-pub(super) fn basic(username: &str, secret: &str) -> Credential {
-    let password = Secret::new(secret.to_owned());
-    if username == TOKEN_USERNAME {
-        Credential::IdentityToken(password)
-    } else {
-        Credential::Basic { username: username.to_owned(), password }
-    }
+fn of(username: &str, secret: &str) -> Credential {
+    Credential::of(username, Secret::new(secret.to_owned()))
 }
 
 #[cfg(test)]
@@ -212,21 +248,57 @@ mod tests {
         found.map(|(_, credential)| credential)
     }
 
+    /// Wire row H3: scheme and path of stored keys do not count, ports and IPv6 brackets do.
+    /// Wire row H4: `auth` with colons and NULs, plain fields, identity tokens, empty entries.
     #[test]
     fn finds_entries_in_every_form() {
         let hub = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpwOnE="}}}"#;
-        assert_eq!(lookup(hub, "alpine"), Some(basic("u", "p:q")));
+        assert_eq!(lookup(hub, "alpine"), Some(of("u", "p:q")));
         assert_eq!(lookup(hub, "registry.example/x"), None);
         let padded = r#"{"auths":{"docker.io":{"auth":"dTpwAAA="}}}"#;
-        assert_eq!(lookup(padded, "team/app"), Some(basic("u", "p")));
+        assert_eq!(lookup(padded, "team/app"), Some(of("u", "p")));
         let url =
             r#"{"auths":{"https://registry.example:5000/v2/":{"username":"u","password":"p"}}}"#;
-        assert_eq!(lookup(url, "registry.example:5000/x"), Some(basic("u", "p")));
+        assert_eq!(lookup(url, "registry.example:5000/x"), Some(of("u", "p")));
         assert_eq!(lookup(url, "registry.example/x"), None);
         let token = r#"{"auths":{"r.example":{"auth":"dTpw","identitytoken":"t"}}}"#;
         let expected = Credential::IdentityToken(Secret::new("t".to_owned()));
         assert_eq!(lookup(token, "r.example/x"), Some(expected));
         assert_eq!(lookup(r#"{"auths":{"r.example":{}}}"#, "r.example/x"), None);
+        let bare =
+            r#"{"auths":{"r.example:5000/v2/":{"auth":"dTpw"},"[::1]:5000":{"auth":"dTpw"}}}"#;
+        assert_eq!(lookup(bare, "r.example:5000/x"), Some(of("u", "p")));
+        assert_eq!(lookup(bare, "r.example/x"), None);
+        assert_eq!(lookup(bare, "[::1]:5000/x"), Some(of("u", "p")));
+        assert_eq!(lookup(bare, "[::1]:5001/x"), None);
+        let exact =
+            r#"{"auths":{"https://r.example/v1/":{"auth":"YTox"},"r.example":{"auth":"Yjox"}}}"#;
+        assert_eq!(lookup(exact, "r.example/x"), Some(of("b", "1")), "the exact key comes first");
+    }
+
+    /// Wire row H1: Docker's registry by all its names, and without one.
+    /// Wire row H2: the keys that may stand for it, with or without scheme and path.
+    #[test]
+    fn dockers_registry_has_many_names() {
+        for key in [
+            "https://index.docker.io/v1/",
+            "https://index.docker.io/v2/",
+            "index.docker.io/v1/",
+            "index.docker.io",
+            "docker.io",
+            "https://docker.io",
+            "registry-1.docker.io",
+            "https://registry-1.docker.io/v2/",
+        ] {
+            let json = format!(r#"{{"auths":{{"{key}":{{"auth":"dTpw"}}}}}}"#);
+            for name in ["alpine", "library/alpine", "docker.io/library/alpine", "team/app"] {
+                assert_eq!(lookup(&json, name), Some(of("u", "p")), "{key} {name}");
+            }
+            assert_eq!(lookup(&json, "r.example/x"), None);
+        }
+        let json = r#"{"auths":{"docker.io/library/alpine":{"auth":"dTpw"}}}"#;
+        assert_eq!(lookup(json, "alpine"), Some(of("u", "p")), "`library/` is added");
+        assert_eq!(lookup(json, "team/app"), None);
     }
 
     #[test]
@@ -263,6 +335,7 @@ mod tests {
         assert_eq!(format!("{headers:?}"), r#"[("X-Team", ****)]"#);
     }
 
+    /// Wire row H4: a registry's own helper comes before the one for all.
     #[test]
     fn own_helper_beats_the_general_one() {
         let json = r#"{"credsStore":"all","credHelpers":{"r.example":"own","docker.io":"hub"}}"#;

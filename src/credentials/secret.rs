@@ -3,6 +3,7 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroize as _;
 
 /// A password or token: prints as `****`, is wiped from memory when dropped.
 ///
@@ -16,8 +17,11 @@ pub struct Secret(SecretString);
 impl Secret {
     /// Returns a secret that holds `text`.
     #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(SecretString::from(text))
+    pub fn new(mut text: String) -> Self {
+        // A copy of the right size: shrinking the text itself would leave it behind unwiped.
+        let secret = Self(SecretString::from(Box::<str>::from(text.as_str())));
+        text.zeroize();
+        secret
     }
 
     /// Returns the text, for the one place that sends or stores it.

@@ -66,6 +66,9 @@ fn registry_hints(error: &registry::Error) -> Vec<String> {
         let hint = "the registry lets no tag move: push under a tag that is not taken";
         return vec![hint.to_owned()];
     }
+    if let registry::Error::Credentials { source, .. } = error {
+        return source.remedy().into_iter().collect();
+    }
     let Some(limited) = error.limited() else { return Vec::new() };
     let mut hints = Vec::new();
     if limited.limit == registry::Limit::Quota {
@@ -94,7 +97,10 @@ impl From<image::Error> for Error {
 
 impl From<credentials::Error> for Error {
     fn from(error: credentials::Error) -> Self {
-        Self::of(Kind::Settings, error)
+        let remedy = error.remedy();
+        let mut error = Self::of(Kind::Settings, error);
+        error.hints.extend(remedy);
+        error
     }
 }
 

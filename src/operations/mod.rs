@@ -45,7 +45,8 @@ pub use error::{Error, Kind, Snippet};
 pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
 pub use import::{ImportReport, ImportRequest, ImportSource, import};
 pub use login::{
-    Access, Verify, authorization, explain_credential, login, logout, logout_all, whoami,
+    Access, LoginPlace, LoginReport, Verify, authorization, explain_credential, login, logout,
+    logout_all, whoami,
 };
 pub use objects::{
     ArtifactAnnotations, ArtifactFile, ArtifactNode, ArtifactToPull, ArtifactToPush, BlobSource,
@@ -65,7 +66,10 @@ pub use serve::serve;
 pub use session::{Session, SessionSettings};
 
 pub use crate::build::{Allowed, Explain, Network, Shells, exposed_ports};
-pub use crate::credentials::{Attempt, Outcome, Place, Saved, Secret};
+pub use crate::credentials::{
+    Attempt, Keyring, Locations, Login, LoginFile, Outcome, Place, RegistryToken, Saved, Secret,
+    TokenSource,
+};
 pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
 pub use crate::registry::RetryPolicy;
 pub use crate::registry::{Ping, Referrers, ReferrersSource, RegistryKind, Transport, Wanted};

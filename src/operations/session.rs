@@ -5,7 +5,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::credentials::{Credentials, Locations, Secret};
+use crate::credentials::{Credentials, Locations, Lookup};
 use crate::event::{Event, Finding, Sink};
 use crate::image::{Digest, RegistryName, Repository, RepositoryName};
 use crate::registry::{Client, ClientOptions, Hosts, RetryPolicy};
@@ -26,6 +26,8 @@ pub struct Session {
     pub(super) hosts: Hosts,
     /// Where logins are kept.
     pub(super) credentials: Credentials,
+    /// Where logins are kept for what is written.
+    pub(super) push_credentials: Credentials,
     /// Where events go.
     pub(super) sink: Arc<dyn Sink>,
     /// How `git` is run.
@@ -54,14 +56,10 @@ impl Arrivals {
 pub struct SessionSettings {
     /// The store's directory.
     pub store: PathBuf,
-    /// The value of `DOCKER_AUTH_CONFIG`.
-    pub docker_auth_config: Option<Secret>,
-    /// The `auth.json` files of the containers tools, most important first.
-    pub auth_files: Vec<PathBuf>,
-    /// Docker's `config.json`.
-    pub docker_config: Option<PathBuf>,
-    /// `~/.dockercfg`.
-    pub legacy_docker_config: Option<PathBuf>,
+    /// Where logins are.
+    pub credentials: Locations,
+    /// Where those are for what is written, when they are elsewhere.
+    pub push_credentials: Option<Locations>,
     /// The `registries.conf` and its text.
     pub registries_conf: Option<(PathBuf, String)>,
     /// Registries that may use plain HTTP and unverified TLS.
@@ -85,13 +83,10 @@ impl Session {
     ///
     /// When the store cannot be opened or `registries.conf` makes no sense.
     pub fn open(settings: SessionSettings, sink: Arc<dyn Sink>) -> Result<Self, Error> {
-        let credentials = Credentials::new(Locations {
-            environment: settings.docker_auth_config,
-            auth_files: settings.auth_files,
-            docker_config: settings.docker_config,
-            legacy_docker_config: settings.legacy_docker_config,
-            ..Locations::default()
-        });
+        let credentials = Credentials::new(settings.credentials);
+        let push_credentials = settings.push_credentials.map(Credentials::new);
+        let for_push =
+            push_credentials.clone().map(|credentials| Arc::new(credentials) as Arc<dyn Lookup>);
         let mut hosts = match &settings.registries_conf {
             Some((path, text)) => Hosts::parse(text).map_err(|error| {
                 Error::from(error).about(format!("failed to read `{}`", path.display()))
@@ -111,10 +106,12 @@ impl Session {
             concurrency: settings.concurrency.map_or(defaults.concurrency, NonZeroUsize::get),
             bytes_per_second: settings.bytes_per_second,
             memory: Arc::new(StoreMemory(store.clone())),
+            push_credentials: for_push,
             ..defaults
         });
         let arrivals = Arrivals::default();
-        Ok(Self { store, client, hosts, credentials, sink, git, arrivals })
+        let push_credentials = push_credentials.unwrap_or_else(|| credentials.clone());
+        Ok(Self { store, client, hosts, credentials, push_credentials, sink, git, arrivals })
     }
 
     /// Keeps what this process uses of the store from being collected as garbage, until dropped.

@@ -322,8 +322,7 @@ impl Client {
         let name: RepositoryName = "login".parse().expect("a valid name");
         let repository = Repository { registry: registry.clone(), name };
         let endpoint = self.shared.options.hosts.for_push(&repository);
-        let (username, password) = (username.to_owned(), password.clone());
-        let credential = Credential::Basic { username, password };
+        let credential = Credential::of(username, password.clone());
         let registry = endpoint.repository.registry.clone();
         let mut options = self.shared.options.clone();
         options.credentials = Arc::new(Fixed { registry, credential });

@@ -20,7 +20,7 @@ pub(crate) use artifact::{
     ArtifactTreeArgs,
 };
 pub(crate) use auth::{
-    AuthCommand, AuthExplainArgs, AuthTokenArgs, LoginArgs, LogoutArgs, WhoamiArgs,
+    AuthCommand, AuthExplainArgs, AuthTokenArgs, CredentialArgs, LoginArgs, LogoutArgs, WhoamiArgs,
 };
 pub(crate) use build::{BuildArgs, OutputArgs, PullWhen};
 pub(crate) use edit::{AppendArgs, EditArgs, FlattenArgs, MutateArgs, Prefer, RebaseArgs};
@@ -86,6 +86,8 @@ pub(crate) struct Global {
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
 }
 
 /// What to do.
