@@ -137,6 +137,12 @@ fn say(context: &Context, report: &EditReport, is_dry_run: bool) {
         };
         session.note(format!("left out {what} ({})", entry.digest));
     }
+    for left in &report.left_behind {
+        let (count, digest) = (left.referrers, &left.digest);
+        session.note(format!(
+            "{count} referrers (signatures and the like) stay with {digest}, which they state"
+        ));
+    }
     match &report.previous {
         Some(previous) if !report.has_changed() => {
             session.note(format!("nothing changed: the digest is still {previous}"));
@@ -157,6 +163,8 @@ fn value(report: &EditReport) -> Value {
             "digest": image.digest,
         })
     });
+    let left = report.left_behind.iter();
+    let left = left.map(|left| json!({ "digest": left.digest, "referrers": left.referrers }));
     json!({
         "names": report.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
         "digest": report.manifest.digest,
@@ -166,6 +174,7 @@ fn value(report: &EditReport) -> Value {
         "changed": report.has_changed(),
         "images": images.collect::<Vec<_>>(),
         "dropped": report.dropped,
+        "leftBehind": left.collect::<Vec<_>>(),
         "sent": report.traffic.sent,
         "sentBytes": report.traffic.sent_bytes,
         "mounted": report.traffic.mounted,

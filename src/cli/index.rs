@@ -128,7 +128,7 @@ async fn inspect(context: &Context, args: IndexInspectArgs) -> Result<(), Error>
         Format::Template(template) if template.contains(".Image") => WithConfigs::Yes,
         _ => WithConfigs::No,
     };
-    let found = operations::inspect_remote(&context.session, &source, configs);
+    let found = operations::inspect_remote(&context.session, &source, None, configs);
     let found = interruptible(Box::pin(found)).await?;
     context.progress.finish();
     if args.raw {

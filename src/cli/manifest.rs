@@ -14,7 +14,7 @@ use super::args::{
 use super::names::{each_of, name};
 use super::output::{Format, from_template, print, print_bytes, print_template};
 use super::render::{Table, bytes};
-use super::{Context, settings};
+use super::{Context, manifest_diff, settings};
 
 /// `manifest` and what is below it.
 pub(super) async fn manifest(context: &Context, command: ManifestCommand) -> Result<(), Error> {
@@ -22,6 +22,7 @@ pub(super) async fn manifest(context: &Context, command: ManifestCommand) -> Res
         ManifestCommand::Get(args) => get(context, args).await,
         ManifestCommand::Head(args) => head(context, args).await,
         ManifestCommand::Put(args) => put(context, args).await,
+        ManifestCommand::Diff(args) => manifest_diff::diff(context, args).await,
         ManifestCommand::Rm(args) => remove(context, args).await,
     }
 }

@@ -17,6 +17,7 @@ mod import;
 mod index;
 mod login;
 mod manifest;
+mod manifest_diff;
 mod mutate;
 mod names;
 mod output;
@@ -28,6 +29,7 @@ mod serve;
 mod settings;
 mod shell;
 mod steps;
+mod validate;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -149,6 +151,7 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
         Command::Append(args) => mutate::append(context, args).await,
         Command::Flatten(args) => mutate::flatten(context, args).await,
         Command::Rebase(args) => mutate::rebase(context, args).await,
+        Command::Validate(args) => validate::validate(context, args).await,
         Command::Df(args) | Command::System(SystemCommand::Df(args)) => {
             prune::df(context, args).await
         }

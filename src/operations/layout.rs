@@ -167,7 +167,10 @@ impl Layout {
         media_type: Option<&str>,
     ) -> Result<Manifest, Error> {
         let bytes = self.read(digest, MAX_MANIFEST_BYTES)?;
-        Ok(Manifest::parse(bytes, media_type)?)
+        let mut manifest = Manifest::parse(bytes, media_type)?;
+        // Verified by it; the parser computes SHA-256.
+        manifest.digest = digest.clone();
+        Ok(manifest)
     }
 
     /// Reads a small blob and verifies it.
@@ -202,7 +205,11 @@ impl Layout {
 
 /// Reads a file that has at most `limit` bytes.
 fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, Error> {
-    let unreadable = |error| Error::new(Kind::User, "a file of it cannot be read").because(error);
+    let unreadable = |error: io::Error| {
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        let kind = if is_missing { Kind::NotFound } else { Kind::User };
+        Error::new(kind, "a file of it cannot be read").because(error)
+    };
     let file = fs_err::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;

@@ -27,6 +27,7 @@ mod session;
 mod stage;
 mod stream;
 mod transfer;
+mod validate;
 
 pub use build::{
     About, AgentSource, Answer, BuildReport, BuildRequest, BuiltImage, CacheFrom, CacheMode,
@@ -36,10 +37,11 @@ pub use build::{
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use edit::{
-    AppendRequest, BaseCheck, Changes, CreateRequest, EditReport, EditTarget, EditedImage,
-    ImageSource, IndexSource, Inspected, LayerSource, Location, MediaFamily, Note, NotePlace,
-    RebaseRequest, Removal, Selector, WithConfigs, add_to_index, annotate_index, append,
-    check_base, create_index, flatten, inspect_remote, mutate, notes, rebase, remove_from_index,
+    AppendRequest, BaseCheck, Changes, CreateRequest, Difference, EditReport, EditTarget,
+    EditedImage, ImageSource, IndexSource, Inspected, LayerSource, LeftBehind, Location,
+    MediaFamily, Note, NotePlace, RebaseRequest, Removal, Selector, WithConfigs, add_to_index,
+    annotate_index, append, check_base, create_index, differences, flatten, inspect_remote, mutate,
+    notes, rebase, remove_from_index,
 };
 pub use error::{Error, Kind, Snippet};
 pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
@@ -64,6 +66,7 @@ pub use push::{PushReport, push};
 pub use resolve::PullPolicy;
 pub use serve::serve;
 pub use session::{Session, SessionSettings};
+pub use validate::{Fault, FaultKind, Thoroughness, Validation, validate};
 
 pub use crate::build::{Allowed, Explain, Network, Shells, exposed_ports};
 pub use crate::credentials::{

@@ -12,7 +12,7 @@ pub(crate) struct EditArgs {
     /// Give the result this name and leave the image as it is [default: edit in place] (repeatable)
     #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
     pub(crate) tags: Vec<String>,
-    /// Of an index, edit only the images for this platform (repeatable)
+    /// Of an index, take only the images for this platform (repeatable)
     #[arg(short, long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub(crate) platforms: Vec<String>,
     /// Work on images of the store instead of a registry
@@ -156,4 +156,42 @@ pub(crate) enum Prefer {
     True,
     /// A single image stays one.
     False,
+}
+
+/// Flags of `validate`.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Images and indexes, oci:DIR[:TAG] for those of image layouts
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub(crate) images: Vec<String>,
+    /// Do not read layers: see only that they are there, with the right size
+    #[arg(long)]
+    pub(crate) fast: bool,
+    /// Look into the store; without names, at all of it
+    #[arg(long)]
+    pub(crate) local: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// Flags of `manifest diff`.
+#[derive(Debug, Args)]
+pub(crate) struct ManifestDiffArgs {
+    /// Manifest or index, oci:DIR[:TAG] for one of an image layout
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub(crate) before: String,
+    /// The other one
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub(crate) after: String,
+    /// Compare the configs too
+    #[arg(long)]
+    pub(crate) config: bool,
+    /// Of indexes, compare the manifests for this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<String>,
+    /// Look into the store instead of a registry
+    #[arg(long)]
+    pub(crate) local: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
 }

@@ -23,7 +23,10 @@ pub(crate) use auth::{
     AuthCommand, AuthExplainArgs, AuthTokenArgs, CredentialArgs, LoginArgs, LogoutArgs, WhoamiArgs,
 };
 pub(crate) use build::{BuildArgs, OutputArgs, PullWhen};
-pub(crate) use edit::{AppendArgs, EditArgs, FlattenArgs, MutateArgs, Prefer, RebaseArgs};
+pub(crate) use edit::{
+    AppendArgs, EditArgs, FlattenArgs, ManifestDiffArgs, MutateArgs, Prefer, RebaseArgs,
+    ValidateArgs,
+};
 pub(crate) use index::{
     IndexAddArgs, IndexAnnotateArgs, IndexCommand, IndexCreateArgs, IndexEditArgs,
     IndexInspectArgs, IndexRmArgs,
@@ -128,6 +131,8 @@ pub(crate) enum Command {
     Flatten(FlattenArgs),
     /// Put an image in a registry on another base, or see whether it should be
     Rebase(RebaseArgs),
+    /// Read an image whole and hash everything again
+    Validate(ValidateArgs),
     /// Show what the store takes on disk
     Df(DfArgs),
     /// Remove what only makes later builds faster, and images without a name

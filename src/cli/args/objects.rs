@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{FormatArgs, TagArgs};
+use super::{FormatArgs, ManifestDiffArgs, TagArgs};
 
 /// `tag`: docker's command, and the family of the same name.
 #[derive(Debug, Args)]
@@ -111,6 +111,8 @@ pub(crate) enum ManifestCommand {
     /// Push a manifest or index, byte by byte as it is in a file
     #[command(visible_alias = "push")]
     Put(ManifestPutArgs),
+    /// Show in what two manifests or indexes differ
+    Diff(ManifestDiffArgs),
     /// Remove a manifest and all its tags from a registry
     #[command(visible_aliases = ["remove", "delete"])]
     Rm(ManifestRmArgs),

@@ -4,6 +4,7 @@
 //! `--progress`, `--quiet` and what standard error is.
 
 mod bars;
+mod diff;
 mod error;
 mod json;
 mod plain;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::event::{Event, Sink};
 
 pub(crate) use bars::Bars;
+pub(crate) use diff::unified;
 pub(crate) use error::{error, exit_code};
 pub(crate) use json::JsonLines;
 pub(crate) use plain::Plain;

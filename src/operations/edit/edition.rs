@@ -26,7 +26,7 @@ pub(super) struct Edition {
     /// What the names will stand for.
     pub(super) manifest: Manifest,
     /// Where everything is that is neither new nor in `places`.
-    place: Place,
+    pub(super) place: Place,
     /// Images that were made or edited.
     made: BTreeMap<Digest, Manifest>,
     /// Configs that were made.

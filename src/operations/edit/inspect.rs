@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::image::{Content, Manifest, media_type};
+use crate::image::{Content, Manifest, Platform, media_type};
 use crate::operations::{Error, Session};
 
 use super::json;
@@ -28,7 +28,7 @@ pub struct Inspected {
     pub configs: Value,
 }
 
-/// Reads what `source` names.
+/// Reads what `source` names; of an index, the image for `platform` when one is given.
 ///
 /// # Errors
 ///
@@ -36,9 +36,13 @@ pub struct Inspected {
 pub async fn inspect_remote(
     session: &Session,
     source: &ImageSource,
+    platform: Option<&Platform>,
     configs: WithConfigs,
 ) -> Result<Inspected, Error> {
-    let top = Top::read(session, source).await?;
+    let mut top = Top::read(session, source).await?;
+    if let Some(platform) = platform {
+        top.manifest = top.image(session, platform).await?;
+    }
     let configs = match configs {
         WithConfigs::No => Value::Null,
         WithConfigs::Yes => read_configs(session, &top).await?,

@@ -13,6 +13,7 @@
 
 mod append;
 mod changes;
+mod difference;
 mod draft;
 mod edition;
 mod entries;
@@ -26,11 +27,13 @@ mod notes;
 mod place;
 mod platforms;
 mod rebase;
+mod referrers;
 mod run;
 mod target;
 
 pub use append::{AppendRequest, LayerSource, append};
 pub use changes::Changes;
+pub use difference::{Difference, differences};
 pub use flatten::flatten;
 pub use index::{
     CreateRequest, IndexSource, add_to_index, annotate_index, create_index, remove_from_index,
@@ -40,4 +43,6 @@ pub use mutate::mutate;
 pub use notes::{Note, NotePlace, Removal, Selector, notes};
 pub use place::ImageSource;
 pub use rebase::{BaseCheck, RebaseRequest, check_base, rebase};
-pub use target::{EditReport, EditTarget, EditedImage, Location, MediaFamily};
+pub use target::{EditReport, EditTarget, EditedImage, LeftBehind, Location, MediaFamily};
+
+pub(super) use place::{Place, Top};

@@ -152,7 +152,10 @@ impl Place {
         match self {
             Self::Repository(repository) => {
                 let reference = Reference::by_digest(repository.clone(), digest.clone());
-                Ok(session.client.manifest(&reference).await?)
+                let mut manifest = session.client.manifest(&reference).await?;
+                // Verified by it; the parser computes SHA-256.
+                manifest.digest = digest.clone();
+                Ok(manifest)
             }
             Self::Store => {
                 let (store, wanted) = (session.store.clone(), digest.clone());
@@ -183,6 +186,10 @@ impl Place {
             }
             Self::Store => {
                 let (store, digest) = (session.store.clone(), descriptor.digest.clone());
+                if !store.has_blob(&digest) {
+                    let message = format!("the store has no config {digest}");
+                    return Err(Error::new(Kind::NotFound, message));
+                }
                 blocking(move || store.read_blob(&digest, MAX_CONFIG_BYTES)).await
             }
             Self::Layout(layout) => {

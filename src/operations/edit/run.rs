@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::image::{Content, Descriptor, Index, Manifest, Platform, media_type};
+use crate::image::{Content, Descriptor, Digest, Index, Manifest, Platform, media_type};
 use crate::operations::publish::Traffic;
 use crate::operations::{Error, Kind, Session};
 
@@ -10,7 +10,7 @@ use super::draft::{Draft, Finished};
 use super::edition::Edition;
 use super::place::Top;
 use super::target::{EditReport, EditTarget, EditedImage};
-use super::{entries, json, platforms};
+use super::{entries, json, platforms, referrers};
 
 /// Edits each image that `target` means by `change`, and an index around them by `change_index`.
 pub(super) async fn edit(
@@ -108,11 +108,20 @@ impl Edits {
     ) -> Result<EditReport, Error> {
         let Self { edition, images, dropped } = self;
         let previous = before.map(|manifest| manifest.digest.clone());
-        let (names, traffic) = if target.is_dry_run {
-            (Vec::new(), Traffic::default())
-        } else {
-            edition.deliver(session, target, previous.as_ref()).await?
-        };
+        let (mut names, mut traffic) = (Vec::new(), Traffic::default());
+        let mut left_behind = Vec::new();
+        if !target.is_dry_run {
+            (names, traffic) = edition.deliver(session, target, previous.as_ref()).await?;
+            if let Some(repository) = edition.place.repository() {
+                let now = &edition.manifest.digest;
+                let top = previous.iter().filter(|previous| *previous != now);
+                let edited = images.iter().map(|image| &image.previous);
+                let mut replaced: Vec<Digest> = top.chain(edited).cloned().collect();
+                replaced.sort();
+                replaced.dedup();
+                left_behind = referrers::left_behind(session, repository, replaced).await;
+            }
+        }
         Ok(EditReport {
             names,
             manifest: edition.manifest.descriptor(),
@@ -120,6 +129,7 @@ impl Edits {
             previous,
             images,
             dropped,
+            left_behind,
             traffic,
         })
     }

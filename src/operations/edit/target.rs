@@ -83,6 +83,15 @@ pub struct EditedImage {
     pub digest: Digest,
 }
 
+/// A manifest that has lost its place to an edited one, and to which something refers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// The manifest.
+    pub digest: Digest,
+    /// How many manifests refer to it: signatures, attestations and the like.
+    pub referrers: usize,
+}
+
 /// What an edit did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EditReport {
@@ -98,6 +107,8 @@ pub struct EditReport {
     pub images: Vec<EditedImage>,
     /// Entries of an index that the result lacks.
     pub dropped: Vec<Descriptor>,
+    /// What of the image before has referrers, which do not follow.
+    pub left_behind: Vec<LeftBehind>,
     /// What moved.
     pub traffic: Traffic,
 }

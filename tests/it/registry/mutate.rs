@@ -182,14 +182,7 @@ fn an_artifact_can_be_annotated_and_is_no_image() {
         "size": layer["size"]});
     let bytes = manifest.to_string();
     it.context.write("manifest.json", &bytes);
-    let put = it
-        .context
-        .tool("curl")
-        .args(["-sf", "-X", "PUT", "--data-binary", "@manifest.json", "-H"])
-        .arg("Content-Type: application/vnd.oci.image.manifest.v1+json")
-        .arg(format!("http://{}/v2/team/app/manifests/artifact", it.registry.name()))
-        .run();
-    put.expect_code(0);
+    it.run(&["manifest", "put", &it.reference("team/app:artifact"), "manifest.json"]);
     assert_eq!(it.manifest("team/app", "artifact").0, digest_of(bytes.as_bytes()));
     let artifact = it.reference("team/app:artifact");
     it.refused(&["mutate", &artifact, "-l", "a=b"], 1, "is an artifact (`application/x.test`)");
@@ -197,6 +190,23 @@ fn an_artifact_can_be_annotated_and_is_no_image() {
     manifest["annotations"] = json!({"a": "b"});
     assert_eq!(it.manifest("team/app", "artifact").1, manifest);
     it.refused(&["rebase", "--check", &image], 2, "does not say which base");
+}
+
+#[test]
+fn referrers_stay_behind_and_that_is_said() {
+    let Some(it) = Editing::new() else { return };
+    let image = it.image("team/app:1", ["x", "y"], "linux/amd64");
+    let (digest, mut manifest) = it.manifest("team/app", "1");
+    let size = it.registry.get("/v2/team/app/manifests/1").body.len();
+    let kind = manifest["mediaType"].clone();
+    manifest["subject"] = json!({"mediaType": kind, "digest": digest, "size": size});
+    manifest["artifactType"] = json!("application/x.test");
+    it.context.write("signature.json", manifest.to_string());
+    let repository = it.reference("team/app");
+    it.run(&["manifest", "put", "--by-digest", &repository, "signature.json"]);
+    let output = it.run(&["mutate", &image, "-l", "a=b", "--format", "json"]);
+    output.expect_error(&format!("1 referrers (signatures and the like) stay with {digest}"));
+    assert_eq!(output.json()["leftBehind"], json!([{"digest": digest, "referrers": 1}]));
 }
 
 #[test]
