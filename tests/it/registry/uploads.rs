@@ -150,6 +150,28 @@ fn a_limit_of_a_proxy_is_learnt_for_the_next_run() {
     verify_image(&registry, "team/app", "2");
 }
 
+/// A layer that is sent while it grows meets the limit in the middle; the next build does not begin
+/// that way.
+#[test]
+fn a_growing_layer_obeys_a_limit() {
+    let Some(context) = TestContext::for_role(Role::Unprivileged) else { return };
+    let Some(registry) = Registry::plain(&context) else { return };
+    let proxy = Proxy::start(&registry.name(), limited(17 * MIB));
+    context.write("app/Dockerfile", "FROM scratch\nCOPY data /data\n");
+    context.write("app/data", noise(40 << 20));
+    let push = |tag: &str| {
+        let name = proxy.reference(&format!("team/app:{tag}"));
+        context.rpub(["build-push", "-t", &name, "app"]).success();
+        verify_image(&registry, "team/app", tag);
+    };
+    push("1");
+    assert!(proxy.passed().iter().any(|passed| passed.status == 413), "{:#?}", proxy.passed());
+    context.write("app/data", noise(36 << 20));
+    proxy.forget();
+    push("2");
+    assert!(proxy.passed().iter().all(|passed| passed.status != 413), "{:#?}", proxy.passed());
+}
+
 #[test]
 fn a_limit_below_everything_is_said() {
     let Some((context, registry)) = image_and_registry(3 * MIB) else { return };
