@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::event::{Event, TransferId};
-use crate::image::{Descriptor, Digest, Manifest, Reference, Repository};
+use crate::image::{Content, Descriptor, Digest, Manifest, Reference, Repository};
 use crate::registry::{Pushed, Support};
 use crate::store::Store;
 
@@ -134,7 +134,7 @@ type Holders = BTreeMap<Digest, Vec<Repository>>;
 /// and a base's layers are in every image.
 const HOLDERS_KEPT: usize = 2;
 
-/// Returns which other repositories of the same registries hold which layers, as far as the names
+/// Returns which other repositories of the same registries hold which blobs, as far as the names
 /// in the store tell: what was pulled from there, or pushed to there, is there. A registry that
 /// knows better starts an ordinary upload instead of mounting, so a wrong guess costs nothing.
 fn known_holders(store: &Store, destinations: &[Repository]) -> Result<Holders, Error> {
@@ -147,16 +147,31 @@ fn known_holders(store: &Store, destinations: &[Repository]) -> Result<Holders, 
         if !is_near {
             continue;
         }
-        let manifest = store.manifest(&entry.descriptor.digest)?;
-        for layer in manifest.iter().filter_map(Manifest::as_image).flat_map(|image| &image.layers)
-        {
-            let holders = known.entry(layer.digest.clone()).or_default();
-            if holders.len() < HOLDERS_KEPT && !holders.contains(&repository) {
-                holders.push(repository.clone());
+        for manifest in manifests_of(store, &entry.descriptor.digest)? {
+            let image = manifest.as_image();
+            // Mounting a config saves the second of the requests that would send it.
+            for blob in image.iter().flat_map(|image| image.layers.iter().chain([&image.config])) {
+                let holders = known.entry(blob.digest.clone()).or_default();
+                if holders.len() < HOLDERS_KEPT && !holders.contains(&repository) {
+                    holders.push(repository.clone());
+                }
             }
         }
     }
     Ok(known)
+}
+
+/// Returns a manifest and, of an index, those in it, as far as the store has them.
+fn manifests_of(store: &Store, digest: &Digest) -> Result<Vec<Manifest>, Error> {
+    let mut manifests: Vec<Manifest> = store.manifest(digest)?.into_iter().collect();
+    let children = match manifests.first().map(|manifest| &manifest.content) {
+        Some(Content::Index(index)) => index.manifests.clone(),
+        Some(Content::Image(_)) | None => Vec::new(),
+    };
+    for child in children {
+        manifests.extend(store.manifest(&child.digest)?);
+    }
+    Ok(manifests)
 }
 
 async fn publish_blob(

@@ -59,12 +59,7 @@ fn another_repository_of_the_registry_gets_the_blobs_by_mounting() {
         (world.registry.reference("team/app:1"), world.registry.reference("new/app:1"));
     world.context.rpub(["tag", &from, &to]).success();
     world.context.rpub(["push", &to]).success();
-    let (_, manifest) = world.registry.manifest("new/app", "1").unwrap();
-    // The config is smaller than the request that would mount it.
-    let config = manifest["config"]["digest"].as_str().unwrap().replace(':', "%3A");
-    let mut sent = uploads(&world, seen);
-    sent.retain(|line| !line.contains(&config));
-    assert_eq!(sent, Vec::<String>::new());
+    assert_eq!(uploads(&world, seen), Vec::<String>::new());
     verify_image(&world.registry, "new/app", "1");
 }
 

@@ -95,6 +95,14 @@ fn a_push_of_what_is_there_takes_few_round_trips() {
     assert!(proxy.round_trips() <= 4, "{:#?}", proxy.passed());
     assert_eq!(proxy.blob_bytes(), 0);
     verify_image(&registry, "team/app", "2");
+
+    // What another repository has is mounted, the config too: one round trip more.
+    let other = tag(&context, &proxy.reference("new/app:1"));
+    proxy.forget();
+    context.rpub(["push", &other]).success();
+    assert!(proxy.round_trips() <= 5, "{:#?}", proxy.passed());
+    assert_eq!(proxy.blob_bytes(), 0);
+    verify_image(&registry, "new/app", "1");
 }
 
 /// Wire row U23: whether a manifest is there is never found out by getting it, which some registries
