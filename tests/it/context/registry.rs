@@ -44,6 +44,8 @@ pub(crate) enum Auth {
 pub(crate) struct RegistryOptions {
     /// How it knows its users. TLS, from an authority of its own, comes with htpasswd.
     pub(crate) auth: Auth,
+    /// How many seconds a token lives for; long enough for every test without a number.
+    pub(crate) token_lifetime: Option<u64>,
     /// Serve this storage and change nothing in it.
     pub(crate) read_only: Option<PathBuf>,
 }
@@ -73,6 +75,16 @@ impl Registry {
         };
         has_tools(tools)
             .then(|| Self::start(context, &RegistryOptions { auth, ..Default::default() }))
+    }
+
+    /// Starts a registry whose tokens live for so many seconds; `None` as in [`Registry::plain`].
+    pub(crate) fn with_short_tokens(context: &TestContext, seconds: u64) -> Option<Self> {
+        let options = RegistryOptions {
+            auth: Auth::Token,
+            token_lifetime: Some(seconds),
+            ..Default::default()
+        };
+        has_tools(&["docker-registry"]).then(|| Self::start(context, &options))
     }
 
     /// Starts a registry.
@@ -212,7 +224,7 @@ impl Settings {
         match options.auth {
             Auth::None => {}
             Auth::Htpasswd => settings.use_htpasswd(directory),
-            Auth::Token => settings.use_tokens(directory),
+            Auth::Token => settings.use_tokens(directory, options.token_lifetime),
         }
         settings
     }
@@ -235,11 +247,11 @@ impl Settings {
         self.auth = format!("auth: {{htpasswd: {{realm: rpub, path: {}}}}}\n", yaml(&passwords));
     }
 
-    fn use_tokens(&mut self, directory: &Path) {
+    fn use_tokens(&mut self, directory: &Path, lifetime: Option<u64>) {
         let authority = Authority::new();
         let bundle = directory.join("token-authority.pem");
         fs_err::write(&bundle, &authority.pem).unwrap();
-        let tokens = TokenServer::start(authority.issue(), USERNAME, PASSWORD);
+        let tokens = TokenServer::start(authority.issue(), USERNAME, PASSWORD, lifetime);
         self.auth = format!(
             "auth: {{token: {{realm: {:?}, service: {SERVICE:?}, issuer: {ISSUER:?}, \
              rootcertbundle: {}}}}}\n",

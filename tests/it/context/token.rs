@@ -30,11 +30,21 @@ struct Issuing {
     identity: Identity,
     username: String,
     password: String,
+    /// Seconds that a token lives for.
+    lifetime: u64,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
+/// The registry takes a token for so many seconds more than it says.
+const LEEWAY: u64 = 60;
+
 impl TokenServer {
-    pub(super) fn start(identity: Identity, username: &str, password: &str) -> Self {
+    pub(super) fn start(
+        identity: Identity,
+        username: &str,
+        password: &str,
+        lifetime: Option<u64>,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -42,6 +52,7 @@ impl TokenServer {
             identity,
             username: username.to_owned(),
             password: password.to_owned(),
+            lifetime: lifetime.unwrap_or(300),
             requests: Arc::clone(&requests),
         };
         std::thread::spawn(move || {
@@ -110,7 +121,7 @@ impl Issuing {
             .filter_map(|scope| granted(&scope, known))
             .collect();
         let token = self.token(&Value::Array(access));
-        ("200 OK", json!({"token": token, "access_token": token, "expires_in": 300}))
+        ("200 OK", json!({"token": token, "access_token": token, "expires_in": self.lifetime}))
     }
 
     fn expected(&self) -> String {
@@ -124,7 +135,7 @@ impl Issuing {
         let header = json!({"typ": "JWT", "alg": "ES256", "x5c": chain});
         let claims = json!({
             "iss": ISSUER, "sub": self.username, "aud": SERVICE, "jti": "1",
-            "iat": now - 10, "nbf": now - 10, "exp": now + 300, "access": access,
+            "iat": now - 10, "nbf": now - 10, "exp": now + self.lifetime - LEEWAY, "access": access,
         });
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&header), part(&claims));

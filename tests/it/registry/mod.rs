@@ -7,6 +7,7 @@ mod editing;
 mod faults;
 mod index;
 mod layers;
+mod logins;
 mod manifest_diff;
 mod mutate;
 mod objects;
