@@ -6,6 +6,7 @@ mod downloads;
 mod editing;
 mod faults;
 mod index;
+mod interop;
 mod layers;
 mod logins;
 mod manifest_diff;
