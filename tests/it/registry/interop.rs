@@ -27,7 +27,7 @@ struct Place {
     name: String,
     has_login: bool,
     authority: Option<PathBuf>,
-    _server: Box<dyn std::any::Any>,
+    _keeps: Box<dyn std::any::Any>,
 }
 
 impl Place {
@@ -35,12 +35,17 @@ impl Place {
         let registry = Registry::with_auth(context, auth)?;
         let authority = registry.has_tls().then(|| registry.authority().to_owned());
         let (name, has_login) = (registry.name(), auth != Auth::None);
-        Some(Self { kind, name, has_login, authority, _server: Box::new(registry) })
+        Some(Self { kind, name, has_login, authority, _keeps: Box::new(registry) })
     }
 
     fn all(context: &TestContext, manners: Manners) -> Option<Vec<Self>> {
-        let plain =
-            |kind, name, _server| Self { kind, name, has_login: false, authority: None, _server };
+        let plain = |kind, name, keeps| Self {
+            kind,
+            name,
+            has_login: false,
+            authority: None,
+            _keeps: keeps,
+        };
         let serve = Serve::start(context, "served");
         let behind = Registry::plain(context)?;
         let proxy = Proxy::start(&behind.name(), manners);

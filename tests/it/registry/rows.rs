@@ -87,8 +87,16 @@ fn every_row_has_a_test_and_every_test_a_row() {
 
 #[test]
 fn comments_are_read() {
-    let text = "    /// Wire rows U5 and U15: a.\n    #[test]\n    fn one() {}\n\
-                /// Wire row A1: B2 is none.\nasync fn two() {}\n// Wire row A2: no\nfn x() {}\n";
+    let lines = [
+        "    /// Wire rows U5 and U15: a.",
+        "    #[test]",
+        "    fn one() {}",
+        "/// Wire row A1: B2 is none.",
+        "async fn two() {}",
+        "// Wire row A2: no",
+        "fn x() {}",
+    ];
+    let text = &lines.join("\n");
     let named = named_in(text);
     let expected = [("U5", "one"), ("U15", "one"), ("A1", "two")];
     assert_eq!(named, expected.map(|(row, test)| (row.to_owned(), test.to_owned())));

@@ -55,7 +55,7 @@ pub(super) struct Fault {
 }
 
 /// What is long for an answer of this machine, and short for a test.
-const SHORT: Duration = Duration::from_millis(1500);
+const SHORT: Duration = Duration::from_secs(3);
 
 /// What a cell needs of the machine. Those that wait must not fail for want of a processor, so
 /// they are played apart from those that take much of it.
