@@ -110,6 +110,12 @@ impl Client {
         .await
     }
 
+    /// Like [`Client::resolve`], but asks the registry itself: a mirror may be behind, which whoever
+    /// is about to change a tag must not be.
+    pub async fn resolve_at_origin(&self, reference: &Reference) -> Result<Descriptor> {
+        manifests::resolve(&self.origin(&reference.repository), reference).await
+    }
+
     /// Like [`Client::resolve`], but only by `HEAD`: `None` when that does not tell.
     pub async fn peek(&self, reference: &Reference) -> Result<Option<Descriptor>> {
         self.at_any_place(&reference.repository, async |session| {

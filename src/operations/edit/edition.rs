@@ -208,12 +208,13 @@ impl Edition {
     }
 }
 
-/// Refuses to move a tag that somebody else has moved since it was read: their change would be lost.
+/// Refuses to move a tag that somebody else has moved since it was read, or that a mirror was behind
+/// with: the other change would be lost.
 async fn expect_unmoved(session: &Session, name: &Reference, digest: &Digest) -> Result<(), Error> {
-    let now = session.client.resolve(name).await?.digest;
+    let now = session.client.resolve_at_origin(name).await?.digest;
     if now == *digest {
         return Ok(());
     }
-    let message = format!("`{}` was moved to {now} while it was edited", name.familiar());
-    Err(Error::new(Kind::User, message).hint("run the command again to edit what is there now"))
+    let message = format!("`{}` is not what was edited any more: it is {now}", name.familiar());
+    Err(Error::new(Kind::User, message).hint("run the command again, unless a mirror is behind"))
 }

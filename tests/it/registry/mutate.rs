@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::editing::Editing;
-use crate::context::{digest_of, verify_image};
+use crate::context::{Registry, digest_of, verify_image};
 
 const BOTH: &str = "linux/amd64,linux/arm64";
 
@@ -190,6 +190,31 @@ fn an_artifact_can_be_annotated_and_is_no_image() {
     manifest["annotations"] = json!({"a": "b"});
     assert_eq!(it.manifest("team/app", "artifact").1, manifest);
     it.refused(&["rebase", "--check", &image], 2, "does not say which base");
+}
+
+#[test]
+fn a_mirror_that_is_behind_does_not_undo_what_the_registry_has() {
+    let Some(it) = Editing::new() else { return };
+    let Some(mirror) = Registry::plain(&it.context) else { return };
+    let image = it.image("team/app:1", ["old", "y"], "linux/amd64");
+    it.run(&[
+        "index",
+        "create",
+        "--prefer-index=false",
+        "-t",
+        &mirror.reference("team/app:1"),
+        &image,
+    ]);
+    it.image("team/app:1", ["new", "y"], "linux/amd64");
+    let (newest, _) = it.manifest("team/app", "1");
+    let (here, there) = (it.registry.name(), mirror.name());
+    let text = format!(
+        "[[registry]]\nlocation = \"{here}\"\ninsecure = true\n[[registry.mirror]]\n\
+         location = \"{there}\"\ninsecure = true\n"
+    );
+    it.context.write("home/settings/containers/registries.conf", text);
+    it.refused(&["mutate", &image, "-l", "a=b"], 1, "is not what was edited any more");
+    assert_eq!(it.manifest("team/app", "1").0, newest);
 }
 
 #[test]
