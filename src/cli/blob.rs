@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use crate::image::{Digest, Reference};
 use crate::operations::{self, BlobSource, Error, Kind};
 
@@ -10,7 +12,7 @@ use super::args::{BlobCommand, BlobGetArgs, BlobHeadArgs, BlobPutArgs, BlobRmArg
 use super::build::interrupted;
 use super::manifest::shown;
 use super::names::{each_of, name};
-use super::output::{Staged, print};
+use super::output::Staged;
 
 /// `blob` and what is below it.
 pub(super) async fn blob(context: &Context, command: BlobCommand) -> Result<(), Error> {
@@ -77,7 +79,8 @@ async fn remove(context: &Context, args: BlobRmArgs) -> Result<(), Error> {
     let blobs = args.blobs.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
     each_of(&blobs, "blobs were not removed", async |(name, digest)| {
         operations::remove_blob(&context.session, &name.repository, digest).await?;
-        print(&format!("Deleted: {}@{digest}", name.repository.familiar()))
+        let name = format!("{}@{digest}", name.repository.familiar());
+        args.format.print(&format!("Deleted: {name}"), &json!({"reference": name}))
     })
     .await
 }

@@ -110,7 +110,8 @@ async fn remove(context: &Context, args: ManifestRmArgs) -> Result<(), Error> {
     let names: Vec<Reference> = names.collect::<Result<_, Error>>()?;
     each_of(&names, "manifests were not removed", async |name| {
         let digest = operations::remove_manifest(&context.session, name).await?;
-        print(&format!("Deleted: {}@{digest}", name.repository.familiar()))
+        let name = format!("{}@{digest}", name.repository.familiar());
+        args.format.print(&format!("Deleted: {name}"), &json!({"reference": name}))
     })
     .await
 }

@@ -117,7 +117,12 @@ async fn remove_tags(context: &Context, args: TagRmArgs) -> Result<(), Error> {
         }
     });
     let names: Vec<Reference> = names.collect::<Result<_, Error>>()?;
+    // A tag is removed to its end, so that it does not stay on a stand-in.
+    let stop = tokio::spawn(interrupted());
     each_of(&names, "tags were not removed", async |name| {
+        if stop.is_finished() {
+            return Err(Error::new(Kind::Interrupted, "interrupted"));
+        }
         let by = operations::remove_tag(&context.session, name, args.force).await?;
         if by == UntaggedBy::Digest {
             context.session.warn(format!(
@@ -125,13 +130,23 @@ async fn remove_tags(context: &Context, args: TagRmArgs) -> Result<(), Error> {
                 name.familiar()
             ));
         }
-        print(&format!("Untagged: {}", name.familiar()))
+        let (how, name) = (word(by), name.familiar());
+        args.format.print(&format!("Untagged: {name}"), &json!({"name": name, "deleted": how}))
     })
     .await
 }
 
+/// What had to be deleted for a tag to go.
+fn word(by: UntaggedBy) -> &'static str {
+    match by {
+        UntaggedBy::Tag => "tag",
+        UntaggedBy::StandIn => "stand-in",
+        UntaggedBy::Digest => "image",
+    }
+}
+
 /// Does `work` for each item; goes on after a failure, and says each. A single one's failure is the
-/// command's.
+/// command's, and an interruption ends it.
 pub(super) async fn each_of<T>(
     items: &[T],
     what_failed: &str,
@@ -141,7 +156,7 @@ pub(super) async fn each_of<T>(
     for item in items {
         match work(item).await {
             Ok(()) => {}
-            Err(error) if items.len() == 1 => return Err(error),
+            Err(error) if items.len() == 1 || error.kind == Kind::Interrupted => return Err(error),
             Err(error) => {
                 failed += 1;
                 anstream::eprint!("{}", super::render::error(&error));

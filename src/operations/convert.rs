@@ -265,6 +265,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_immutable_tag_is_no_riddle() {
+        let refusal = |message: &str| {
+            Error::from(registry::Error::Status(Box::new(registry::StatusError {
+                method: http::Method::PUT,
+                url: "https://registry.example/v2/app/manifests/1".to_owned(),
+                status: http::StatusCode::BAD_REQUEST,
+                errors: vec![("TAG_INVALID".to_owned(), message.to_owned())],
+                request_id: None,
+                limit: registry::Limit::None,
+                retry_after: None,
+                answered: jiff::Timestamp::UNIX_EPOCH,
+            })))
+        };
+        let ecr = "The image tag '1' already exists in the 'app' repository and cannot be \
+                   overwritten because the tag is immutable.";
+        assert_eq!(
+            refusal(ecr).hints,
+            ["the registry lets no tag move: push under a tag that is not taken"]
+        );
+        assert_eq!(refusal("manifest invalid").hints, [""; 0]);
+    }
+
+    #[test]
     fn a_step_keeps_the_kind_of_its_cause() {
         let step = |source: sandbox::Error| build::Error::Step {
             step: "RUN true".into(),

@@ -78,6 +78,8 @@ pub(crate) struct TagRmArgs {
     /// Where a registry can only delete whole images, do so though other tags go too
     #[arg(short, long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
 }
 
 /// The `repo` family.
@@ -162,6 +164,8 @@ pub(crate) struct ManifestRmArgs {
     /// Take tags too: remove what they stand for, with all its other tags
     #[arg(long)]
     pub(crate) force_tag_dereference: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
 }
 
 /// Flags of `digest`.
@@ -239,6 +243,8 @@ pub(crate) struct BlobRmArgs {
     /// Blobs
     #[arg(value_name = "REPOSITORY@DIGEST", required = true)]
     pub(crate) blobs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
 }
 
 /// Flags of `referrers`.

@@ -109,6 +109,14 @@ fn a_tag_goes_and_the_image_stays() {
         let output = context.rpub(["tag", "rm"]).args(&both).code(6);
         output.expect_output(&format!("Untagged: {}", both[1]));
         context.rpub(["tag", "rm", &place.reference("app")]).code(2);
+        let digest = push(&context, place, "app", &["4"]);
+        let json = ["--format", "json"];
+        let output = context.rpub(["tag", "rm", &place.reference("app:4")]).args(json).success();
+        assert_eq!(output.json()["deleted"], if place.is_ours { "tag" } else { "stand-in" });
+        let pinned = format!("{}@{digest}", place.reference("app"));
+        push(&context, place, "app", &["4"]);
+        let output = context.rpub(["manifest", "rm", &pinned]).args(json).success();
+        assert_eq!(output.json()["reference"], pinned);
     }
     // Docker's command of the same name.
     let name = places[0].reference("app:2");
