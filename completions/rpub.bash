@@ -115,6 +115,9 @@ _rpub() {
             rpub,tag)
                 cmd="rpub__subcmd__tag"
                 ;;
+            rpub,validate)
+                cmd="rpub__subcmd__validate"
+                ;;
             rpub,version)
                 cmd="rpub__subcmd__version"
                 ;;
@@ -331,6 +334,9 @@ _rpub() {
             rpub__subcmd__help,tag)
                 cmd="rpub__subcmd__help__subcmd__tag"
                 ;;
+            rpub__subcmd__help,validate)
+                cmd="rpub__subcmd__help__subcmd__validate"
+                ;;
             rpub__subcmd__help,version)
                 cmd="rpub__subcmd__help__subcmd__version"
                 ;;
@@ -411,6 +417,9 @@ _rpub() {
                 ;;
             rpub__subcmd__help__subcmd__index,rm)
                 cmd="rpub__subcmd__help__subcmd__index__subcmd__rm"
+                ;;
+            rpub__subcmd__help__subcmd__manifest,diff)
+                cmd="rpub__subcmd__help__subcmd__manifest__subcmd__diff"
                 ;;
             rpub__subcmd__help__subcmd__manifest,get)
                 cmd="rpub__subcmd__help__subcmd__manifest__subcmd__get"
@@ -547,6 +556,9 @@ _rpub() {
             rpub__subcmd__manifest,delete)
                 cmd="rpub__subcmd__manifest__subcmd__rm"
                 ;;
+            rpub__subcmd__manifest,diff)
+                cmd="rpub__subcmd__manifest__subcmd__diff"
+                ;;
             rpub__subcmd__manifest,fetch)
                 cmd="rpub__subcmd__manifest__subcmd__get"
                 ;;
@@ -570,6 +582,9 @@ _rpub() {
                 ;;
             rpub__subcmd__manifest,rm)
                 cmd="rpub__subcmd__manifest__subcmd__rm"
+                ;;
+            rpub__subcmd__manifest__subcmd__help,diff)
+                cmd="rpub__subcmd__manifest__subcmd__help__subcmd__diff"
                 ;;
             rpub__subcmd__manifest__subcmd__help,get)
                 cmd="rpub__subcmd__manifest__subcmd__help__subcmd__get"
@@ -650,7 +665,7 @@ _rpub() {
 
     case "${cmd}" in
         rpub)
-            opts="-q -h -V --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help --version build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
+            opts="-q -h -V --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help --version build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -704,6 +719,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -712,7 +743,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__append)
-            opts="-f -b -t -p -q -h --new_layer --new-layer --base --set-base-image-annotations --time --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-f -b -t -p -q -h --new_layer --new-layer --base --set-base-image-annotations --time --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -810,6 +841,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -818,7 +865,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help push put pull get attach tree discover help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help push put pull get attach tree discover help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -872,6 +919,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -880,7 +943,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__attach)
-            opts="-a -q -h --artifact-type --annotation --annotation-file --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-a -q -h --artifact-type --annotation --annotation-file --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -955,6 +1018,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1050,7 +1129,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__pull)
-            opts="-o -q -h --output --overwrite --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-o -q -h --output --overwrite --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1120,6 +1199,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1128,7 +1223,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__push)
-            opts="-a -t -q -h --artifact-type --annotation --annotation-file --tag --config --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-a -t -q -h --artifact-type --annotation --annotation-file --tag --config --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1214,6 +1309,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1222,7 +1333,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__tree)
-            opts="-q -h --artifact-type --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --artifact-type --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1288,6 +1399,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1296,7 +1423,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help explain token help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help explain token help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1350,6 +1477,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1358,7 +1501,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth__subcmd__explain)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --push --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1413,6 +1556,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1480,7 +1639,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth__subcmd__token)
-            opts="-H -q -h --push --header --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-H -q -h --push --header --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1534,6 +1693,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1542,7 +1717,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help get fetch head put push rm remove delete help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help get fetch head put push rm remove delete help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1596,6 +1771,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1604,7 +1795,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__get)
-            opts="-o -q -h --output --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-o -q -h --output --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1666,6 +1857,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1674,7 +1881,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__head)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1729,6 +1936,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1824,7 +2047,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__put)
-            opts="-q -h --media-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --media-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1886,6 +2109,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1894,7 +2133,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__rm)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1952,6 +2191,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1960,7 +2215,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build)
-            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2179,6 +2434,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2190,7 +2461,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build__subcmd__push)
-            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2412,6 +2683,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2420,7 +2707,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__builder)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help prune help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help prune help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2471,6 +2758,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2524,7 +2827,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__builder__subcmd__prune)
-            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2590,6 +2893,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2598,7 +2917,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__completion)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help bash elvish fish powershell zsh"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2652,6 +2971,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2660,7 +2995,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__df)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2718,6 +3053,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2726,7 +3077,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__digest)
-            opts="-q -h --platform --full-ref --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --platform --full-ref --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2788,6 +3139,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2796,7 +3163,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__flatten)
-            opts="-t -p -q -h --time --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-t -p -q -h --time --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2874,6 +3241,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -2882,7 +3265,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__help)
-            opts="build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
+            opts="build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3526,8 +3909,22 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__help__subcmd__manifest)
-            opts="get head put rm"
+            opts="get head put diff rm"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__manifest__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -3833,6 +4230,20 @@ _rpub() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rpub__subcmd__help__subcmd__validate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rpub__subcmd__help__subcmd__version)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -3862,7 +4273,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__history)
-            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3920,6 +4331,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -3928,7 +4355,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help build ls list pull push tag rm remove inspect history import help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help build ls list pull push tag rm remove inspect history import help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3982,6 +4409,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -3990,7 +4433,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__build)
-            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-t -f -m -c -o -q -h --build-context --tag --file --build-arg --build-arg-file --target --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4212,6 +4655,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4374,7 +4833,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__history)
-            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4429,6 +4888,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4440,7 +4915,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__import)
-            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4511,6 +4986,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4522,7 +5013,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__inspect)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4580,6 +5071,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4588,7 +5095,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__ls)
-            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4654,6 +5161,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4662,7 +5185,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__pull)
-            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4720,6 +5243,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4728,7 +5267,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__push)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4779,6 +5318,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4790,7 +5345,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__rm)
-            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4841,6 +5396,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -4852,7 +5423,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__tag)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4906,6 +5477,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4914,7 +5501,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__images)
-            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4980,6 +5567,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -4988,7 +5591,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__import)
-            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5062,6 +5665,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5070,7 +5689,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help create add rm remove annotate inspect help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help create add rm remove annotate inspect help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5124,6 +5743,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5132,7 +5767,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index__subcmd__add)
-            opts="-a -t -p -q -h --annotation --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-a -t -p -q -h --annotation --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5214,6 +5849,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5222,7 +5873,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index__subcmd__annotate)
-            opts="-a -t -q -h --annotation --unset-annotation --tag --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-a -t -q -h --annotation --unset-annotation --tag --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5300,6 +5951,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5308,7 +5975,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index__subcmd__create)
-            opts="-f -a -t -p -q -h --file --append --annotation --prefer-index --metadata-file --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-f -a -t -p -q -h --file --append --annotation --prefer-index --metadata-file --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5403,6 +6070,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -5512,7 +6195,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index__subcmd__inspect)
-            opts="-q -h --raw --local --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --raw --local --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5570,6 +6253,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5578,7 +6277,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index__subcmd__rm)
-            opts="-t -q -h --tag --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-t -q -h --tag --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5644,6 +6343,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5652,7 +6367,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__inspect)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5710,6 +6425,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5718,7 +6449,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__login)
-            opts="-u -p -q -h --username --password --password-stdin --no-verify --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-u -p -q -h --username --password --password-stdin --no-verify --keyring --compat-auth-file --get-login --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5740,6 +6471,10 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --compat-auth-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --store)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -5785,6 +6520,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -5796,12 +6547,16 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__logout)
-            opts="-a -q -h --all --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-a -q -h --all --compat-auth-file --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --compat-auth-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --store)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -5847,6 +6602,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -5858,7 +6629,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help get fetch head put push rm remove delete help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help get fetch head put push diff rm remove delete help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5912,6 +6683,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -5919,8 +6706,8 @@ _rpub() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        rpub__subcmd__manifest__subcmd__get)
-            opts="-q -h --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+        rpub__subcmd__manifest__subcmd__diff)
+            opts="-q -h --config --platform --local --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5979,6 +6766,108 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__manifest__subcmd__get)
+            opts="-q -h --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-times)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -5990,7 +6879,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__head)
-            opts="-q -h --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --platform --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6052,6 +6941,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -6060,8 +6965,22 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__help)
-            opts="get head put rm help"
+            opts="get head put diff rm help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__manifest__subcmd__help__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -6144,7 +7063,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__put)
-            opts="-t -q -h --tag --by-digest --content-type --media-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-t -q -h --tag --by-digest --content-type --media-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6218,6 +7137,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -6226,7 +7161,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__rm)
-            opts="-q -h --force-tag-dereference --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --force-tag-dereference --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6284,6 +7219,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -6292,7 +7243,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__mutate)
-            opts="-l -e -u -w -a -t -p -q -h --label --unset-label --env --unset-env --entrypoint --cmd --user --workdir --expose --exposed-ports --unset-port --volume --unset-volume --annotation --unset-annotation --set-platform --time --rewrite-timestamp --to-oci --to-docker --repo --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-l -e -u -w -a -t -p -q -h --label --unset-label --env --unset-env --entrypoint --cmd --user --workdir --expose --exposed-ports --unset-port --volume --unset-volume --annotation --unset-annotation --set-platform --time --rewrite-timestamp --to-oci --to-docker --repo --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6458,6 +7409,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -6466,7 +7433,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__ping)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6524,6 +7491,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -6532,7 +7515,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__prune)
-            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6598,6 +7581,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -6606,7 +7605,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__pull)
-            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6664,6 +7663,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -6672,7 +7687,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__push)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6726,6 +7741,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -6734,7 +7765,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__rebase)
-            opts="-t -p -q -h --old-base --old_base --new-base --new_base --check --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-t -p -q -h --old-base --old_base --new-base --new_base --check --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6824,6 +7855,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -6832,7 +7879,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__referrers)
-            opts="-q -h --platform --artifact-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --platform --artifact-type --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6898,6 +7945,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -6906,7 +7969,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__repo)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help ls list help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help ls list help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6960,6 +8023,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -7010,7 +8089,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__repo__subcmd__ls)
-            opts="-q -h --include --exclude --last --limit --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --include --exclude --last --limit --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7084,6 +8163,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -7092,7 +8187,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__rmi)
-            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7146,6 +8241,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -7154,7 +8265,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__serve)
-            opts="-q -h --listen --name --read-only --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --listen --name --read-only --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7216,6 +8327,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -7224,7 +8351,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__system)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help df prune help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help df prune help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7278,6 +8405,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -7286,7 +8429,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__system__subcmd__df)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7341,6 +8484,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -7408,7 +8567,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__system__subcmd__prune)
-            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7474,6 +8633,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -7482,7 +8657,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__tag)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help ls list rm remove help"
+            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help ls list rm remove help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7533,6 +8708,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -7600,7 +8791,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__tag__subcmd__ls)
-            opts="-q -h --include --exclude --last --limit --sort --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --include --exclude --last --limit --sort --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7678,6 +8869,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -7686,7 +8893,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__tag__subcmd__rm)
-            opts="-f -q -h --force --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-f -q -h --force --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7744,6 +8951,22 @@ _rpub() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -7751,8 +8974,8 @@ _rpub() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        rpub__subcmd__version)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+        rpub__subcmd__validate)
+            opts="-q -h --fast --local --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7807,6 +9030,104 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__version)
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-times)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -7818,7 +9139,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__whoami)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --ca-file --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7873,6 +9194,22 @@ _rpub() {
                     return 0
                     ;;
                 --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

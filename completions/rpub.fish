@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rpub_global_optspecs
-    string join \n store= cache-size= progress= q/quiet insecure-registry= ca-file= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= concurrency= limit-rate= h/help V/version
+    string join \n store= cache-size= progress= q/quiet insecure-registry= ca-file= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= concurrency= limit-rate= authfile= src-authfile= dest-authfile= registry-token-file= h/help V/version
 end
 
 function __fish_rpub_needs_command
@@ -40,6 +40,10 @@ complete -c rpub -n "__fish_rpub_needs_command" -l max-wait -d 'Give up at once 
 complete -c rpub -n "__fish_rpub_needs_command" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_needs_command" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_needs_command" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_needs_command" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_needs_command" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_needs_command" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_needs_command" -s V -l version -d 'Print version'
@@ -59,6 +63,7 @@ complete -c rpub -n "__fish_rpub_needs_command" -f -a "mutate" -d 'Change labels
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "append" -d 'Put layers on an image in a registry'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "flatten" -d 'Make one layer of all layers of an image in a registry'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "rebase" -d 'Put an image in a registry on another base, or see whether it should be'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "validate" -d 'Read an image whole and hash everything again'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "df" -d 'Show what the store takes on disk'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "system" -d 'Look after the store'
@@ -133,6 +138,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -198,6 +207,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l max-wait -d 'Gi
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -224,6 +237,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand push" -l max-wait -d 'Give up 
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l platform -d 'Pull for this platform [default: this machine\'s]' -r
@@ -243,6 +260,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand pull" -l max-wait -d 'Give up 
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s f -l filter -d 'Show only images with dangling=BOOL or reference=PATTERN (repeatable)' -r
@@ -263,6 +284,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand images" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l no-trunc -d 'Do not shorten ids'
@@ -284,6 +309,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_sub
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -f -a "build" -d 'Build an image from a Dockerfile'
@@ -353,6 +382,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l no-cache -d 'Run every step, though its result is in the cache'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l explain -d 'Say of each step that runs what differs from the nearest earlier result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l shell-on-error -d 'Open a shell where a step fails, with its files, mounts and environment; then fail'
@@ -381,6 +414,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-trunc -d 'Do not shorten ids'
@@ -404,6 +441,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -s a -l all -d 'Show all images (rpub hides none)'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l no-trunc -d 'Do not shorten ids'
@@ -426,6 +467,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -444,6 +489,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -462,6 +511,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -480,6 +533,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
@@ -499,6 +556,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
@@ -519,6 +580,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -538,6 +603,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l no-trunc -d 'Do not shorten ids and instructions'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -s h -l help -d 'Print help'
@@ -560,6 +629,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from help" -f -a "build" -d 'Build an image from a Dockerfile'
@@ -588,6 +661,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -a "ls" -d 'List the tags of a repository in its registry'
@@ -618,6 +695,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l include -d 'List only names that this regular expression matches from start to end (repeatable)' -r
@@ -643,6 +724,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -662,6 +747,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s f -l force -d 'Where a registry can only delete whole images, do so though other tags go too'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
@@ -682,6 +771,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s f -l force -d 'Where a registry can only delete whole images, do so though other tags go too'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
@@ -704,6 +797,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l max-wait -d 'Give up a
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s h -l help -d 'Print help'
@@ -724,6 +821,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -743,6 +844,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand history" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l no-trunc -d 'Do not shorten ids and instructions'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -s h -l help -d 'Print help'
@@ -765,6 +870,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand import" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -783,6 +892,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_sub
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "create" -d 'Make an index of images, which may be in other registries'
@@ -798,7 +911,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 false\t'A single image stays one'"
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l metadata-file -d 'Write the result\'s descriptor to this file, as JSON' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s p -l platform -d 'Of an index, take only the images for this platform (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -816,6 +929,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l append -d 'Add to what the name stands for, if anything'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l local -d 'Work on images of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l dry-run -d 'Print the manifest that would be made, and push nothing'
@@ -823,7 +940,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s a -l annotation -d 'Annotate the index or its entries (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s p -l platform -d 'Of an index, take only the images for this platform (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -841,6 +958,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l local -d 'Work on images of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Show no progress, print only the result'
@@ -863,6 +984,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l local -d 'Work on indexes of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l dry-run -d 'Print the index that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
@@ -885,6 +1010,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l local -d 'Work on indexes of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l dry-run -d 'Print the index that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
@@ -909,6 +1038,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l local -d 'Work on indexes of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l dry-run -d 'Print the index that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s q -l quiet -d 'Show no progress, print only the result'
@@ -930,6 +1063,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l raw -d 'Print the exact bytes'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l local -d 'Look into the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Show no progress, print only the result'
@@ -958,7 +1095,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l set-platform -d 'Sa
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l time -d 'Date image and history: seconds since 1970, or as 2026-01-31T12:00:00Z' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l repo -d 'Push the result to this repository, by digest alone' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s p -l platform -d 'Of an index, take only the images for this platform (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -976,6 +1113,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l rewrite-timestamp -d 'Also let no file in the layers be newer than --time'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l to-oci -d 'Change Docker\'s media types to OCI\'s'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l to-docker -d 'Change OCI\'s media types to Docker\'s'
@@ -987,7 +1128,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand append" -s f -l new-layer -l n
 complete -c rpub -n "__fish_rpub_using_subcommand append" -s b -l base -d 'Append to this image or index [default: an image of nothing]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l time -d 'Date the new layers, in seconds since 1970 or as 2026-01-31T12:00:00Z [default: now]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand append" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -s p -l platform -d 'Of an index, take only the images for this platform (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -1005,6 +1146,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand append" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l set-base-image-annotations -d 'Annotate the result with name and digest of its base'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l local -d 'Work on images of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l dry-run -d 'Print the manifest that would be made, and push nothing'
@@ -1012,7 +1157,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand append" -s q -l quiet -d 'Show
 complete -c rpub -n "__fish_rpub_using_subcommand append" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l time -d 'Date image and layer, in seconds since 1970 or as 2026-01-31T12:00:00Z [default: the image\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s p -l platform -d 'Of an index, take only the images for this platform (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -1030,6 +1175,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l local -d 'Work on images of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s q -l quiet -d 'Show no progress, print only the result'
@@ -1037,7 +1186,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s h -l help -d 'Prin
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l old_base -l old-base -d 'Base that the image was made of [default: what its annotations say]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l new_base -l new-base -d 'Base that the image gets [default: what the old base\'s name stands for now]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s p -l platform -d 'Of an index, edit only the images for this platform (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s p -l platform -d 'Of an index, take only the images for this platform (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -1055,11 +1204,40 @@ complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l check -d 'Only say whether the base has moved on; exit with 1 if it has'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l local -d 'Work on images of the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l fast -d 'Do not read layers: see only that they are there, with the right size'
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l local -d 'Look into the store; without names, at all of it'
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -1077,6 +1255,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand df" -l max-wait -d 'Give up at
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand df" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
@@ -1097,6 +1279,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand prune" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s f -l force -d 'Do not ask'
@@ -1118,6 +1304,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_su
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -f -a "df" -d 'Show what the store takes on disk'
@@ -1140,6 +1330,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
@@ -1160,6 +1354,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
@@ -1184,6 +1382,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_s
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
@@ -1206,6 +1408,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s a -l all -d 'Also remove what named images could be built faster with'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
@@ -1215,6 +1421,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s u -l username -d 'User name' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s p -l password -d 'Password or token, which others can see: prefer --password-stdin' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l compat-auth-file -d 'Save in this file, in docker\'s form' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -1231,10 +1438,17 @@ complete -c rpub -n "__fish_rpub_using_subcommand login" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l password-stdin -d 'Read the password from standard input'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l no-verify -d 'Do not ask the registry whether the credentials are right'
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l keyring -d 'Keep the password in the desktop\'s keyring, or the kernel\'s'
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l get-login -d 'Only print the user that is logged in'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l compat-auth-file -d 'Erase from this file, which has docker\'s form' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -1251,6 +1465,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand logout" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s a -l all -d 'Log out of every registry'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s h -l help -d 'Print help'
@@ -1271,6 +1489,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1289,6 +1511,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -f -a "explain" -d 'Show where credentials for an image are looked for, and which are used'
@@ -1311,6 +1537,11 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l push -d 'Show those for pushing'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1329,6 +1560,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l push -d 'Ask for a token that may push, too'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s H -l header -d 'Print the whole header, as in curl -H "$(rpub auth token -H NAME)" URL'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s q -l quiet -d 'Show no progress, print only the result'
@@ -1354,36 +1589,45 @@ complete -c rpub -n "__fish_rpub_using_subcommand digest" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l full-ref -d 'Print the name too'
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -s h -l help -d 'Print help'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
 tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s q -l quiet -d 'Show no progress, print only the result'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s h -l help -d 'Print help'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "get" -d 'Print a manifest or index, byte by byte as it is in the registry'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "fetch" -d 'Print a manifest or index, byte by byte as it is in the registry'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "head" -d 'Print a manifest\'s media type, digest and size'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "put" -d 'Push a manifest or index, byte by byte as it is in a file'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "push" -d 'Push a manifest or index, byte by byte as it is in a file'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "rm" -d 'Remove a manifest and all its tags from a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "remove" -d 'Remove a manifest and all its tags from a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "delete" -d 'Remove a manifest and all its tags from a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "get" -d 'Print a manifest or index, byte by byte as it is in the registry'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "fetch" -d 'Print a manifest or index, byte by byte as it is in the registry'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "head" -d 'Print a manifest\'s media type, digest and size'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "put" -d 'Push a manifest or index, byte by byte as it is in a file'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "push" -d 'Push a manifest or index, byte by byte as it is in a file'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "diff" -d 'Show in what two manifests or indexes differ'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "rm" -d 'Remove a manifest and all its tags from a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "remove" -d 'Remove a manifest and all its tags from a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "delete" -d 'Remove a manifest and all its tags from a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l platform -d 'Of an index, take the manifest for this platform' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1402,6 +1646,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l platform -d 'Of an index, take the manifest for this platform' -r
@@ -1422,6 +1670,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l platform -d 'Of an index, take the manifest for this platform' -r
@@ -1442,6 +1694,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s t -l tag -d 'Give it this tag too (repeatable)' -r
@@ -1463,6 +1719,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l by-digest -d 'Give it no tag'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
@@ -1485,9 +1745,39 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l by-digest -d 'Give it no tag'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l platform -d 'Of indexes, compare the manifests for this platform' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l config -d 'Compare the configs too'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l local -d 'Look into the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -1505,6 +1795,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
@@ -1525,6 +1819,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
@@ -1545,12 +1843,17 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "get" -d 'Print a manifest or index, byte by byte as it is in the registry'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "head" -d 'Print a manifest\'s media type, digest and size'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "put" -d 'Push a manifest or index, byte by byte as it is in a file'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Show in what two manifests or indexes differ'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "rm" -d 'Remove a manifest and all its tags from a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1569,6 +1872,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "get" -d 'Print a blob, or write it to a file'
@@ -1597,6 +1904,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s o -l output -d 'Write to this file instead of standard output' -r -F
@@ -1616,6 +1927,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1635,6 +1950,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l media-type -d 'Media type in the descriptor that --format prints' -r
@@ -1655,6 +1974,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l media-type -d 'Media type in the descriptor that --format prints' -r
@@ -1675,6 +1998,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1694,6 +2021,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1713,6 +2044,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1732,6 +2067,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from help" -f -a "get" -d 'Print a blob, or write it to a file'
@@ -1755,6 +2094,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -f -a "ls" -d 'List the repositories of a registry'
@@ -1781,6 +2124,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l include -d 'List only names that this regular expression matches from start to end (repeatable)' -r
@@ -1804,6 +2151,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List the repositories of a registry'
@@ -1827,6 +2178,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l max-wait -d 'Giv
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1846,6 +2201,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand ping" -l max-wait -d 'Give up 
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1864,6 +2223,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -f -a "push" -d 'Push files and directories as an artifact'
@@ -1896,6 +2259,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l artifact-type -d 'Kind of artifact' -r
@@ -1920,6 +2287,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s o -l output -d 'Write files below this directory' -r -F
@@ -1941,6 +2312,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l overwrite -d 'Replace files that are there'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
@@ -1963,6 +2338,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l overwrite -d 'Replace files that are there'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
@@ -1987,6 +2366,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l artifact-type -d 'Show only what refers to the image with this artifact type' -r
@@ -2008,6 +2391,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l artifact-type -d 'Show only what refers to the image with this artifact type' -r
@@ -2029,6 +2416,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from help" -f -a "push" -d 'Push files and directories as an artifact'
@@ -2054,6 +2445,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand serve" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l read-only -d 'Refuse every change'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s h -l help -d 'Print help'
@@ -2073,6 +2468,10 @@ complete -c rpub -n "__fish_rpub_using_subcommand completion" -l max-wait -d 'Gi
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -2092,43 +2491,48 @@ complete -c rpub -n "__fish_rpub_using_subcommand version" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s h -l help -d 'Print help'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build-push" -d 'Build an image and push it to every tag given'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "push" -d 'Push an image from the store to its registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "pull" -d 'Pull an image into the store'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "images" -d 'List images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "image" -d 'Work with images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "tag" -d 'Give an image another name, or list and remove the tags of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "rmi" -d 'Remove names and images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "inspect" -d 'Show everything about an image'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "history" -d 'Show what made each layer of an image'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "import" -d 'Make an image from a root file system tar or directory'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "index" -d 'Make and edit indexes, which hold the images of several platforms under one name'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "mutate" -d 'Change labels, environment, annotations, times or format of an image in a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "append" -d 'Put layers on an image in a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "flatten" -d 'Make one layer of all layers of an image in a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "rebase" -d 'Put an image in a registry on another base, or see whether it should be'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "df" -d 'Show what the store takes on disk'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "system" -d 'Look after the store'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "builder" -d 'Look after the build cache'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "login" -d 'Log in to a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "logout" -d 'Log out of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "whoami" -d 'Show who is logged in to a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "auth" -d 'See which credentials open a repository, or get a token'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "digest" -d 'Print the digest of an image in its registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "manifest" -d 'Work with the manifests of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "blob" -d 'Work with the blobs of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "repo" -d 'Work with the repositories of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "referrers" -d 'List what refers to an image: signatures, attestations and other artifacts'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "ping" -d 'Say whether a registry answers, how, and what it wants to see'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "artifact" -d 'Move files as artifacts, and attach them to images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "serve" -d 'Serve the store as a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "completion" -d 'Print a shell completion script'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "version" -d 'Print the version'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build-push" -d 'Build an image and push it to every tag given'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "push" -d 'Push an image from the store to its registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "pull" -d 'Pull an image into the store'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "images" -d 'List images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "image" -d 'Work with images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "tag" -d 'Give an image another name, or list and remove the tags of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "rmi" -d 'Remove names and images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "inspect" -d 'Show everything about an image'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "history" -d 'Show what made each layer of an image'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "import" -d 'Make an image from a root file system tar or directory'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "index" -d 'Make and edit indexes, which hold the images of several platforms under one name'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "mutate" -d 'Change labels, environment, annotations, times or format of an image in a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "append" -d 'Put layers on an image in a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "flatten" -d 'Make one layer of all layers of an image in a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "rebase" -d 'Put an image in a registry on another base, or see whether it should be'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "validate" -d 'Read an image whole and hash everything again'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "df" -d 'Show what the store takes on disk'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "system" -d 'Look after the store'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "builder" -d 'Look after the build cache'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "login" -d 'Log in to a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "logout" -d 'Log out of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "whoami" -d 'Show who is logged in to a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "auth" -d 'See which credentials open a repository, or get a token'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "digest" -d 'Print the digest of an image in its registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "manifest" -d 'Work with the manifests of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "blob" -d 'Work with the blobs of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "repo" -d 'Work with the repositories of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "referrers" -d 'List what refers to an image: signatures, attestations and other artifacts'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "ping" -d 'Say whether a registry answers, how, and what it wants to see'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "artifact" -d 'Move files as artifacts, and attach them to images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "serve" -d 'Serve the store as a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "completion" -d 'Print a shell completion script'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "version" -d 'Print the version'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "build" -d 'Build an image from a Dockerfile'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "ls" -d 'List images'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "pull" -d 'Pull an image into the store'
@@ -2153,6 +2557,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from manifest" -f -a "get" -d 'Print a manifest or index, byte by byte as it is in the registry'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from manifest" -f -a "head" -d 'Print a manifest\'s media type, digest and size'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from manifest" -f -a "put" -d 'Push a manifest or index, byte by byte as it is in a file'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from manifest" -f -a "diff" -d 'Show in what two manifests or indexes differ'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from manifest" -f -a "rm" -d 'Remove a manifest and all its tags from a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from blob" -f -a "get" -d 'Print a blob, or write it to a file'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from blob" -f -a "head" -d 'Print a blob\'s digest and size, if it is there'
