@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rpub_global_optspecs
-    string join \n store= cache-size= progress= q/quiet insecure-registry= ca-file= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= concurrency= limit-rate= authfile= src-authfile= dest-authfile= registry-token-file= h/help V/version
+    string join \n store= cache-size= progress= q/quiet insecure-registry= plain-http= skip-tls-verify= ca-file= cert-dir= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= concurrency= limit-rate= resolve= http-header= user-agent-prefix= authfile= src-authfile= dest-authfile= registry-token-file= h/help V/version
 end
 
 function __fish_rpub_needs_command
@@ -31,8 +31,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_needs_command" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_needs_command" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_needs_command" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_needs_command" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -40,6 +43,9 @@ complete -c rpub -n "__fish_rpub_needs_command" -l max-wait -d 'Give up at once 
 complete -c rpub -n "__fish_rpub_needs_command" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_needs_command" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_needs_command" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_needs_command" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_needs_command" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -129,8 +135,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand build" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -138,6 +147,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -198,8 +210,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -207,6 +222,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l max-wait -d 'Gi
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -228,8 +246,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand push" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -237,6 +258,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand push" -l max-wait -d 'Give up 
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -251,8 +275,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand pull" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -260,6 +287,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand pull" -l max-wait -d 'Give up 
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -275,8 +305,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand images" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -284,6 +317,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand images" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -300,8 +336,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -309,6 +348,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_sub
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -373,8 +415,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -382,6 +427,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -405,8 +453,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -414,6 +465,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -432,8 +486,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -441,6 +498,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -458,8 +518,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -467,6 +530,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -480,8 +546,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -489,6 +558,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -502,8 +574,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -511,6 +586,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -524,8 +602,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -533,6 +614,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -547,8 +631,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -556,6 +643,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -571,8 +661,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -580,6 +673,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -594,8 +690,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -603,6 +702,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -620,8 +722,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -629,6 +734,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -652,8 +760,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -661,6 +772,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -686,8 +800,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -695,6 +812,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -715,8 +835,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -724,6 +847,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -738,8 +864,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -747,6 +876,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -762,8 +894,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -771,6 +906,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -788,8 +926,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -797,6 +938,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l max-wait -d 'Give up a
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -812,8 +956,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -821,6 +968,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -835,8 +985,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand history" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -844,6 +997,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand history" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -861,8 +1017,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand import" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -870,6 +1029,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand import" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -883,8 +1045,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -892,6 +1057,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_sub
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -920,8 +1088,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -929,6 +1100,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -949,8 +1123,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -958,6 +1135,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -975,8 +1155,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -984,6 +1167,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1001,8 +1187,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1010,6 +1199,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1029,8 +1221,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1038,6 +1233,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1054,8 +1252,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1063,6 +1264,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1104,8 +1308,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1113,6 +1320,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1137,8 +1347,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand append" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1146,6 +1359,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand append" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1166,8 +1382,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1175,6 +1394,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1195,8 +1417,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1204,6 +1429,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1221,8 +1449,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand validate" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1230,6 +1461,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand validate" -l max-wait -d 'Give
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1246,8 +1480,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand df" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1255,6 +1492,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand df" -l max-wait -d 'Give up at
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1270,8 +1510,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand prune" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1279,6 +1522,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand prune" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1295,8 +1541,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1304,6 +1553,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_su
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1321,8 +1573,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1330,6 +1585,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1345,8 +1603,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1354,6 +1615,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1373,8 +1637,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1382,6 +1649,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_s
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1399,8 +1669,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1408,6 +1681,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1429,8 +1705,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand login" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1438,6 +1717,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand login" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1456,8 +1738,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand logout" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1465,6 +1750,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand logout" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1480,8 +1768,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1489,6 +1780,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1502,8 +1796,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1511,6 +1808,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1528,8 +1828,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1537,6 +1840,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1551,8 +1857,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1560,6 +1869,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1580,8 +1892,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand digest" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1589,6 +1904,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand digest" -l max-wait -d 'Give u
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1603,8 +1921,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1612,6 +1933,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1637,8 +1961,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1646,6 +1973,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1661,8 +1991,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1670,6 +2003,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1685,8 +2021,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1694,6 +2033,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1710,8 +2052,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1719,6 +2064,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1736,8 +2084,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1745,6 +2096,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1761,8 +2115,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1770,6 +2127,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1786,8 +2146,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1795,6 +2158,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1810,8 +2176,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1819,6 +2188,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1834,8 +2206,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1843,6 +2218,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1863,8 +2241,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1872,6 +2253,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1895,8 +2279,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1904,6 +2291,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1918,8 +2308,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1927,6 +2320,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1941,8 +2337,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1950,6 +2349,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1965,8 +2367,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1974,6 +2379,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -1989,8 +2397,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -1998,6 +2409,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2012,8 +2426,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2021,6 +2438,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2035,8 +2455,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2044,6 +2467,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2058,8 +2484,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2067,6 +2496,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2085,8 +2517,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2094,6 +2529,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2115,8 +2553,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2124,6 +2565,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2142,8 +2586,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2151,6 +2598,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2169,8 +2619,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2178,6 +2631,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l max-wait -d 'Giv
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2192,8 +2648,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand ping" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2201,6 +2660,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand ping" -l max-wait -d 'Give up 
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2214,8 +2676,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2223,6 +2688,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2250,8 +2718,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2259,6 +2730,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2278,8 +2752,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2287,6 +2764,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2303,8 +2783,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2312,6 +2795,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2329,8 +2815,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2338,6 +2827,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2357,8 +2849,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2366,6 +2861,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2382,8 +2880,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2391,6 +2892,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2407,8 +2911,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2416,6 +2923,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2436,8 +2946,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand serve" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2445,6 +2958,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand serve" -l max-wait -d 'Give up
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2459,8 +2975,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand completion" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2468,6 +2987,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand completion" -l max-wait -d 'Gi
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
@@ -2482,8 +3004,11 @@ tty\t'Bars'
 plain\t'Numbered lines'
 quiet\t'Nothing but warnings and errors'
 rawjson\t'One JSON object a line, for programs'"
-complete -c rpub -n "__fish_rpub_using_subcommand version" -l insecure-registry -d 'Allow plain HTTP and unverified TLS for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
@@ -2491,6 +3016,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand version" -l max-wait -d 'Give 
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F

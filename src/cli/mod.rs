@@ -12,6 +12,7 @@ mod call;
 mod duration;
 mod edit;
 mod filter;
+mod hosts;
 mod images;
 mod import;
 mod index;

@@ -15,6 +15,7 @@ use crate::operations::{
 };
 
 use super::args::{CredentialArgs, Global};
+use super::hosts::host_settings;
 use super::login::registry;
 use super::prune::size;
 
@@ -23,19 +24,18 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn path(name: &str) -> Option<PathBuf> {
+/// Returns the path that an environment variable holds.
+pub(super) fn path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Returns `$XDG_..._HOME`, or its default below the home directory (XDG Base Directory).
-fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
+pub(super) fn xdg(name: &str, below_home: &str) -> Option<PathBuf> {
     path(name).filter(|path| path.is_absolute()).or_else(|| Some(path("HOME")?.join(below_home)))
 }
 
 /// Opens what every operation works with.
 pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, Error> {
-    let registries = global.network.insecure_registry.iter().map(|host| host.parse());
-    let insecure_registries = registries.collect::<Result<_, crate::image::Error>>();
     let settings = SessionSettings {
         store: store_root(global)?,
         credentials: locations(global, global.credentials.src_authfile.as_ref())?,
@@ -43,10 +43,8 @@ pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, E
             CredentialArgs { src_authfile: None, dest_authfile: None, .. } => None,
             given => Some(locations(global, given.dest_authfile.as_ref())?),
         },
-        registries_conf: registries_conf(global)?,
-        insecure_registries: insecure_registries.map_err(|error| {
-            Error::new(Kind::Settings, "invalid `--insecure-registry`").because(error)
-        })?,
+        hosts: host_settings(&global.network)?,
+        user_agent_prefix: global.network.user_agent_prefix.clone(),
         ca_files: global.network.ca_file.clone(),
         retry: retry(global),
         concurrency: global.network.concurrency,
@@ -170,30 +168,6 @@ fn auth_files() -> Vec<PathBuf> {
 fn docker_config() -> Option<PathBuf> {
     let directory = path("DOCKER_CONFIG").or_else(|| Some(path("HOME")?.join(".docker")))?;
     Some(directory.join("config.json"))
-}
-
-/// Returns the first `registries.conf` there is: the one named, the user's, the machine's.
-fn registries_conf(global: &Global) -> Result<Option<(PathBuf, String)>, Error> {
-    let named = global.network.registries_conf.clone();
-    let is_named = named.is_some();
-    let user = xdg("XDG_CONFIG_HOME", ".config").map(|c| c.join("containers/registries.conf"));
-    let machine = PathBuf::from("/etc/containers/registries.conf");
-    let candidates = if is_named {
-        named.into_iter().collect()
-    } else {
-        user.into_iter().chain([machine]).collect::<Vec<_>>()
-    };
-    for path in candidates {
-        match fs_err::read_to_string(&path) {
-            Ok(text) => return Ok(Some((path, text))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_named => {}
-            Err(error) => {
-                let message = "failed to read the registries file";
-                return Err(Error::new(Kind::Settings, message).because(error));
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// The date of reproducible builds: a build argument that the environment gives as well, as in

@@ -177,6 +177,13 @@ pub enum Event {
         /// For how long, in seconds.
         window_seconds: Option<u64>,
     },
+    /// A mirror served what was asked of the registry that it mirrors.
+    ServedByMirror {
+        /// The repository, under the name that it has there.
+        mirror: String,
+        /// The tag or digest of the content.
+        content: String,
+    },
     /// A tag now names a manifest, here or in a registry.
     Tagged {
         /// The tag.

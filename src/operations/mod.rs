@@ -74,8 +74,10 @@ pub use crate::credentials::{
     TokenSource,
 };
 pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
-pub use crate::registry::RetryPolicy;
-pub use crate::registry::{Ping, Referrers, ReferrersSource, RegistryKind, Transport, Wanted};
+pub use crate::registry::{
+    Headers, HostSettings, Ping, Referrers, ReferrersSource, RegistryKind, RetryPolicy, Transport,
+    Wanted,
+};
 pub use crate::remote::GitSettings;
 pub use crate::sandbox::{Limit, LimitedResource};
 pub use crate::store::{Amount, Usage};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::credentials::{Credentials, Locations, Lookup};
 use crate::event::{Event, Finding, Sink};
 use crate::image::{Digest, RegistryName, Repository, RepositoryName};
-use crate::registry::{Client, ClientOptions, Hosts, RetryPolicy};
+use crate::registry::{self, Client, ClientOptions, Headers, HostSettings, Hosts, RetryPolicy};
 use crate::remote::GitSettings;
 use crate::store::{SharedLock, Store};
 
@@ -60,10 +60,10 @@ pub struct SessionSettings {
     pub credentials: Locations,
     /// Where those are for what is written, when they are elsewhere.
     pub push_credentials: Option<Locations>,
-    /// The `registries.conf` and its text.
-    pub registries_conf: Option<(PathBuf, String)>,
-    /// Registries that may use plain HTTP and unverified TLS.
-    pub insecure_registries: Vec<RegistryName>,
+    /// What the user says about registries, and where files about them are.
+    pub hosts: HostSettings,
+    /// What is put before the program's own name where registries ask who it is.
+    pub user_agent_prefix: Option<String>,
     /// PEM files with authorities to trust besides the system's.
     pub ca_files: Vec<PathBuf>,
     /// When to try again, and how long to wait for a registry.
@@ -87,28 +87,23 @@ impl Session {
         let push_credentials = settings.push_credentials.map(Credentials::new);
         let for_push =
             push_credentials.clone().map(|credentials| Arc::new(credentials) as Arc<dyn Lookup>);
-        let mut hosts = match &settings.registries_conf {
-            Some((path, text)) => Hosts::parse(text).map_err(|error| {
-                Error::from(error).about(format!("failed to read `{}`", path.display()))
-            })?,
-            None => Hosts::default(),
-        };
-        for registry in settings.insecure_registries {
-            hosts.allow_insecure(registry);
-        }
+        let mut hosts = settings.hosts;
+        add_docker_headers(&mut hosts.headers, &credentials)?;
+        let hosts = Hosts::load(hosts).map_err(registry::Error::Hosts)?;
         let git = GitSettings { ca_files: settings.ca_files.clone(), ..settings.git };
-        let defaults = ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink));
+        let mut options = ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink));
+        options.hosts = hosts.clone();
+        options.ca_files = settings.ca_files;
+        options.retry = settings.retry;
+        options.concurrency = settings.concurrency.map_or(options.concurrency, NonZeroUsize::get);
+        options.bytes_per_second = settings.bytes_per_second;
+        if let Some(prefix) = settings.user_agent_prefix {
+            options.user_agent = format!("{prefix} {}", options.user_agent);
+        }
         let store = Store::open(&settings.store)?;
-        let client = Client::new(ClientOptions {
-            hosts: hosts.clone(),
-            ca_files: settings.ca_files,
-            retry: settings.retry,
-            concurrency: settings.concurrency.map_or(defaults.concurrency, NonZeroUsize::get),
-            bytes_per_second: settings.bytes_per_second,
-            memory: Arc::new(StoreMemory(store.clone())),
-            push_credentials: for_push,
-            ..defaults
-        });
+        options.memory = Arc::new(StoreMemory(store.clone()));
+        options.push_credentials = for_push;
+        let client = Client::new(options);
         let arrivals = Arrivals::default();
         let push_credentials = push_credentials.unwrap_or_else(|| credentials.clone());
         Ok(Self { store, client, hosts, credentials, push_credentials, sink, git, arrivals })
@@ -159,6 +154,21 @@ impl Session {
         let endpoints = self.hosts.for_pull(repository);
         endpoints.iter().all(|endpoint| endpoint.repository == *repository)
     }
+}
+
+/// Adds `HttpHeaders` of docker's file, as far as the user gave no header of the same name.
+fn add_docker_headers(headers: &mut Headers, credentials: &Credentials) -> Result<(), Error> {
+    // A file that cannot be read is an error when a credential is looked for in it.
+    let found = credentials.http_headers().unwrap_or_default();
+    for (name, value) in found {
+        if !headers.names().iter().any(|given| given.eq_ignore_ascii_case(&name)) {
+            headers.insert(&name, value.expose()).map_err(|why| {
+                let message = format!("invalid `HttpHeaders` in docker's `config.json`: {why}");
+                Error::new(Kind::Settings, message)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs blocking work beside the runtime.

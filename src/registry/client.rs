@@ -104,10 +104,8 @@ impl Client {
 
     /// Returns the descriptor of the manifest that `reference` names, without its platform.
     pub async fn resolve(&self, reference: &Reference) -> Result<Descriptor> {
-        self.at_any_place(&reference.repository, async |session| {
-            manifests::resolve(session, reference).await
-        })
-        .await
+        self.at_any_place(reference, async |session| manifests::resolve(session, reference).await)
+            .await
     }
 
     /// Like [`Client::resolve`], but asks the registry itself: a mirror may be behind, which whoever
@@ -118,18 +116,13 @@ impl Client {
 
     /// Like [`Client::resolve`], but only by `HEAD`: `None` when that does not tell.
     pub async fn peek(&self, reference: &Reference) -> Result<Option<Descriptor>> {
-        self.at_any_place(&reference.repository, async |session| {
-            manifests::peek(session, reference).await
-        })
-        .await
+        self.at_any_place(reference, async |session| manifests::peek(session, reference).await)
+            .await
     }
 
     /// Returns the manifest that `reference` names, its digest verified when the reference has one.
     pub async fn manifest(&self, reference: &Reference) -> Result<Manifest> {
-        self.at_any_place(&reference.repository, async |session| {
-            manifests::get(session, reference).await
-        })
-        .await
+        self.at_any_place(reference, async |session| manifests::get(session, reference).await).await
     }
 
     /// Returns the size of a blob in `repository`, or `None` when it is not there.
@@ -364,30 +357,43 @@ impl Client {
 
     /// Returns the registry itself, to ask it what its mirrors do not know.
     pub(super) fn origin(&self, repository: &Repository) -> Session {
-        let endpoint = self.shared.options.hosts.for_push(repository);
+        let endpoint = self.shared.options.hosts.for_reading(repository);
         Session::new(&self.shared, endpoint, Purpose::Read)
     }
 
-    /// Does `work` with each place to pull `repository` from, until one succeeds. The last one,
-    /// the registry itself, decides which error is reported.
+    /// Does `work` with each place to pull the manifest from, until one succeeds. The last one,
+    /// the registry itself, decides which error is reported; why the mirrors failed is told then.
     async fn at_any_place<T>(
         &self,
-        repository: &Repository,
+        reference: &Reference,
         work: impl AsyncFn(&Session) -> Result<T>,
     ) -> Result<T> {
-        let mut endpoints = self.shared.options.hosts.for_pull(repository);
+        let mut failures = Vec::new();
+        let mut endpoints = self.shared.options.hosts.for_pull(reference);
         let last = endpoints.pop();
         for endpoint in endpoints {
             let session = Session::new(&self.shared, endpoint, Purpose::Read);
             match work(&session).await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    session.served(reference.manifest_key());
+                    return Ok(done);
+                }
                 Err(error) => {
-                    tracing::debug!(%error, repository = %session.repository, "mirror passed over");
+                    let mirror = &session.repository;
+                    tracing::debug!(%error, repository = %mirror, "mirror passed over");
+                    failures.push(format!("mirror `{mirror}` was no help: {error}"));
                 }
             }
         }
-        let last = last.unwrap_or_else(|| self.shared.options.hosts.for_push(repository));
-        work(&Session::new(&self.shared, last, Purpose::Read)).await
+        let last =
+            last.unwrap_or_else(|| self.shared.options.hosts.for_push(&reference.repository));
+        let done = work(&Session::new(&self.shared, last, Purpose::Read)).await;
+        if done.is_err() {
+            for text in failures {
+                self.shared.warn_once(text);
+            }
+        }
+        done
     }
 }
 

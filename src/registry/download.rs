@@ -7,8 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 use reqwest::Url;
 
 use super::answer::Answer;
-use super::connections::Security;
-use super::host::route;
+use super::connections::Connection;
 use super::location::{self, redacted};
 use super::retry::Budget;
 use super::session::{MAX_REDIRECTS, is_worth_repeating};
@@ -111,9 +110,8 @@ impl Client {
         let mut url = request.url.clone();
         let patience = self.shared().options.retry.idle_timeout;
         for _ in 0..=MAX_REDIRECTS {
-            let security =
-                if url.scheme() == "http" { Security::Plain } else { Security::Verified };
-            let client = self.shared().connections.client(security, route(&url)).await?;
+            let connection = Connection::to(&url, &self.shared().options.hosts);
+            let client = self.shared().connections.client(connection).await?;
             let mut builder = client.get(url.clone()).headers(request.headers.clone());
             let is_home = location::is_same_origin(&url, &request.url);
             if let Some(value) = authorization.as_ref().filter(|_| is_home) {

@@ -9,7 +9,8 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::host::DOCKER_HUB_HOST;
+use super::HostsError;
+use super::hosts::DOCKER_HUB_HOST;
 use super::limits::{self, RateLimit};
 use crate::blob::Mismatch;
 use crate::image::{self, DEFAULT_REGISTRY, RegistryName};
@@ -175,17 +176,17 @@ pub enum Error {
     /// A growing blob was given up by whoever writes it.
     #[error("the blob was given up while it was sent")]
     Abandoned,
-    /// `registries.conf` cannot be parsed.
-    #[error("invalid registries.conf")]
-    HostsSyntax(#[source] toml::de::Error),
-    /// `registries.conf` names an impossible registry.
-    #[error("invalid location `{location}` in registries.conf")]
-    HostsLocation {
-        /// The text.
-        location: String,
+    /// The settings about the registry keep rpub from asking it.
+    #[error(transparent)]
+    Hosts(HostsError),
+    /// A client certificate cannot be used.
+    #[error("failed to read the client certificate from `{path}`")]
+    ClientCertificate {
+        /// The file.
+        path: PathBuf,
         /// Why.
         #[source]
-        source: image::Error,
+        source: io::Error,
     },
     /// A file with certificates of authorities cannot be used.
     #[error("failed to read certificates from `{path}`")]
@@ -219,8 +220,8 @@ impl Error {
             Self::Credentials { .. } => Kind::Denied,
             Self::Mismatch { .. } | Self::ManifestDigest { .. } => Kind::Integrity,
             Self::Source { .. } | Self::Abandoned => Kind::Local,
-            Self::HostsSyntax(_)
-            | Self::HostsLocation { .. }
+            Self::Hosts(_)
+            | Self::ClientCertificate { .. }
             | Self::CaFile { .. }
             | Self::Tls(_) => Kind::Settings,
         }

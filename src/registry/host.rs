@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use reqwest::Url;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -12,18 +12,17 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use super::answer::{Answer, transport};
 use super::auth::Auth;
 use super::challenge;
-use super::connections::{Route, Security};
+use super::connections::{Connection, Route, Security};
+use super::hosts::{Reach, TlsFiles, authority};
 use super::limits::{self, RateLimit};
 use super::location::{self, redacted};
 use super::manner::Manner;
 use super::pace::{Cap, Epoch, Pace};
 use super::session::Shared;
-use super::{Error, Result, RetryPolicy, retry};
+use super::{Error, Hosts, HostsError, Result, RetryPolicy, retry};
 use crate::event::{Event, Sink};
-use crate::image::{DEFAULT_REGISTRY, RegistryName};
+use crate::image::RegistryName;
 
-/// Where Docker's registry answers.
-pub(super) const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 /// What an answer to `GET /v2/` shows that comes from a registry.
 const API_VERSION: &str = "docker-distribution-api-version";
 /// How long finding out whether a registry speaks TLS may take.
@@ -32,7 +31,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 /// One registry.
 pub(super) struct Host {
     pub(super) name: RegistryName,
-    pub(super) insecure: bool,
+    /// How settings want it to be reached, or why it must not be.
+    reach: Result<Reach, HostsError>,
     access: OnceCell<Access>,
     pub(super) auth: Auth,
     /// How it wants to be treated.
@@ -51,14 +51,33 @@ pub(super) struct Access {
     /// Scheme, host and port.
     pub(super) base: Url,
     pub(super) security: Security,
+    /// The API's root, mostly `v2/` at the base.
+    root: Url,
+    /// The registry that the host is told to stand in for.
+    namespace: Option<RegistryName>,
+}
+
+impl Access {
+    /// Returns the URL of `path` below the API's root; `None` when it makes none.
+    pub(super) fn join(&self, path: &str) -> Option<Url> {
+        let mut url = self.root.join(path).ok()?;
+        if let Some(namespace) = &self.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace.as_str());
+        }
+        Some(url)
+    }
 }
 
 impl Host {
-    pub(super) fn new(name: RegistryName, insecure: bool, cap: &Arc<Cap>) -> Self {
+    pub(super) fn new(
+        name: RegistryName,
+        reach: Result<Reach, HostsError>,
+        cap: &Arc<Cap>,
+    ) -> Self {
         Self {
             manner: Manner::new(name.clone()),
             name,
-            insecure,
+            reach,
             access: OnceCell::new(),
             auth: Auth::default(),
             pace: Pace::new(cap),
@@ -125,6 +144,58 @@ impl Host {
         drop(turn);
     }
 
+    /// Returns whether the user allows what is sent to be read on its way.
+    pub(super) fn may_be_plain(&self) -> bool {
+        self.reach.as_ref().is_ok_and(|reach| reach.transport.may_be_plain())
+    }
+
+    /// Returns the headers that requests to it carry beside those of the protocol.
+    pub(super) fn headers(&self) -> HeaderMap {
+        self.reach.as_ref().map(|reach| reach.headers.to_map()).unwrap_or_default()
+    }
+
+    /// Returns what connections to `url`, to which this host has led, are made by.
+    ///
+    /// The host's own settings count for its own origin. Elsewhere, as for the token server, its
+    /// authorities are trusted, but its client certificate is not shown.
+    pub(super) fn connection(
+        &self,
+        url: &Url,
+        access: &Access,
+        hosts: &Hosts,
+    ) -> Result<Connection> {
+        let mut connection = Connection::to(url, hosts);
+        let reach = self.settings()?;
+        if location::is_same_origin(url, &access.base) {
+            connection.security = access.security;
+            connection.tls = reach.tls.clone();
+        } else {
+            let is_unverified = reach.transport.ways(false).contains(&Security::Unverified);
+            if connection.security == Security::Plain {
+                return Ok(connection);
+            }
+            if is_unverified && url.host() == access.base.host() {
+                connection.security = Security::Unverified;
+            }
+            connection.tls = hosts.certificates_at(url).map_err(Error::Hosts)?;
+            connection.tls.authorities.extend_from_slice(&reach.tls.authorities);
+        }
+        if connection.security == Security::Plain {
+            connection.tls = TlsFiles::default();
+        }
+        connection.connect_timeout = reach.connect_timeout.unwrap_or(connection.connect_timeout);
+        if let Some(proxy) = &reach.proxy
+            && connection.resolved.is_none()
+        {
+            connection.route = Route::Proxy(proxy.clone());
+        }
+        Ok(connection)
+    }
+
+    fn settings(&self) -> Result<&Reach> {
+        self.reach.as_ref().map_err(|error| Error::Hosts(error.clone()))
+    }
+
     /// Returns how to reach the registry; asks it the first time when that is not certain.
     ///
     /// A registry elsewhere is reached by verified TLS. One on this machine mostly speaks plain
@@ -135,15 +206,28 @@ impl Host {
     }
 
     async fn find_access(&self, shared: &Shared) -> Result<Access> {
-        let tls = if self.insecure { Security::Unverified } else { Security::Verified };
+        let reach = self.settings()?;
         let is_local = self.name.is_loopback();
-        if !is_local && !self.insecure {
-            return self.by(tls);
+        let chosen = match *reach.transport.ways(is_local) {
+            [first, second] => self.choose(shared, first, second).await?,
+            [only, ..] => only,
+            [] => Security::Verified,
+        };
+        let how = match chosen {
+            Security::Verified => None,
+            Security::Unverified => Some("TLS without verifying its certificate"),
+            Security::Plain => (!is_local).then_some("plain HTTP"),
+        };
+        if let Some(how) = how {
+            shared.warn_once(format!("registry `{}` is used by {how}", self.name));
         }
+        self.by(chosen)
+    }
+
+    async fn choose(&self, shared: &Shared, first: Security, second: Security) -> Result<Security> {
+        let is_local = self.name.is_loopback();
         let has_port = self.name.host() != self.name.as_str();
-        let (first, second) =
-            if is_local { (Security::Plain, tls) } else { (tls, Security::Plain) };
-        let chosen = match self.probe(shared, self.by(first)?).await {
+        Ok(match self.probe(shared, self.by(first)?).await {
             Ok(answer) if answer.status() != StatusCode::BAD_REQUEST => first,
             // Both schemes would use the same port.
             Err(error) if is_local && has_port && is_unreachable(&error) => return Err(error),
@@ -156,36 +240,33 @@ impl Host {
                     Err(_) => return Err(error),
                 },
             },
-        };
-        if self.insecure && !is_local {
-            let how = if chosen == Security::Plain { "plain HTTP" } else { "unverified TLS" };
-            let text = format!("registry `{}` is used by {how}", self.name);
-            shared.options.events.emit(Event::Warning { text });
-        }
-        self.by(chosen)
+        })
     }
 
     fn by(&self, security: Security) -> Result<Access> {
         let scheme = if security == Security::Plain { "http" } else { "https" };
-        let name = match self.name.as_str() {
-            DEFAULT_REGISTRY => DOCKER_HUB_HOST,
-            name => name,
+        let reach = self.settings()?;
+        let (authority, root) = match &reach.base {
+            Some(base) => (base.authority.as_str(), base.root.as_str()),
+            None => (authority(&self.name), "/v2/"),
         };
-        let text = format!("{scheme}://{name}/");
-        let base = Url::parse(&text).map_err(|_| Error::Protocol {
+        let text = format!("{scheme}://{authority}/");
+        let urls = Url::parse(&text).and_then(|base| Ok((base.clone(), base.join(root)?)));
+        let (base, root) = urls.map_err(|_| Error::Protocol {
             method: Method::GET,
             url: text.clone(),
             reason: "the registry's name makes no URL",
         })?;
-        Ok(Access { base, security })
+        Ok(Access { base, security, root, namespace: reach.namespace.clone() })
     }
 
     /// Asks for the API's version, without credentials, and keeps the challenge.
     async fn probe(&self, shared: &Shared, access: Access) -> Result<Answer> {
-        let url = access.base.join("v2/").expect("a constant path joins");
-        let client = shared.connections.client(access.security, route(&url)).await?;
+        let url = access.root.clone();
+        let client = shared.client_for(&url, self, &access).await?;
+        let request = client.get(url.clone()).headers(self.headers());
         let patience = PROBE_TIMEOUT.min(shared.options.retry.idle_timeout);
-        let sent = tokio::time::timeout(patience, client.get(url.clone()).send()).await;
+        let sent = tokio::time::timeout(patience, request.send()).await;
         let Ok(sent) = sent else {
             let (method, url) = (Method::GET, redacted(&url));
             return Err(Error::Stalled { method, url, after: patience });
@@ -216,11 +297,6 @@ impl Host {
     pub(super) async fn ask_for_challenge(&self, shared: &Shared, access: &Access) -> Result<()> {
         self.probe(shared, access.clone()).await.map(drop)
     }
-}
-
-/// Returns whether a connection to `url` may use a proxy.
-pub(super) fn route(url: &Url) -> Route {
-    if location::is_loopback(url) { Route::Direct } else { Route::Proxied }
 }
 
 /// Returns whether nobody answered at all, which the other scheme would not change.

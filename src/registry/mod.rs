@@ -42,6 +42,7 @@ mod throttle;
 mod token;
 mod trail;
 mod upload;
+mod warning;
 
 pub use challenge::is_challenge;
 pub use client::{Client, ClientOptions, Pushed};
@@ -49,7 +50,10 @@ pub use delete::Untagged;
 pub use download::{Attempts, Download, DownloadRequest};
 pub use error::{Error, Kind, Limit, StatusError};
 pub use growing::{Growing, Growth};
-pub use hosts::{Endpoint, Hosts};
+pub use hosts::{
+    Alias, Endpoint, Headers, HostSettings, Hosts, HostsError, IdentityFiles, PullTarget, Reach,
+    Resolve, Role, TlsFiles, TransportRule,
+};
 pub use limits::RateLimit;
 pub use lists::Pages;
 pub use memory::{Forgetful, Learnt, Memory, UploadNote};

@@ -205,7 +205,10 @@ impl RangeStream {
                 unreachable!("there is always a place left");
             };
             let error = match self.connect_to(&session).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    session.served(&self.descriptor.digest);
+                    return Ok(());
+                }
                 Err(error) => error,
             };
             let has_other = self.places.len() > 1;

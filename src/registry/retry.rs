@@ -37,6 +37,12 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// Returns what is left of the policy for a mirror: a hiccup is survived, nothing more.
+    pub(super) fn of_mirror(self) -> Self {
+        let longest_delay = self.longest_delay.min(Duration::from_secs(2));
+        Self { attempts: self.attempts.min(2), longest_delay, ..self }
+    }
+
     /// Returns the wait before try number `attempt` (from 2): exponential, and a random part of
     /// its upper half, so that clients that failed together do not come back together.
     fn delay(&self, attempt: u32, random: f64) -> Duration {

@@ -1,6 +1,6 @@
 //! Requests to one repository of one registry: authorised, redirected, tried again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -12,15 +12,18 @@ use super::answer::Answer;
 use super::auth::{self, Freshness, Need, Pass, Refusal, Refused};
 use super::body::Upload;
 use super::challenge::{self, Challenge};
-use super::connections::{Connections, Security};
+use super::connections::Connections;
 use super::growing::Tail;
-use super::host::{self, Access, Host};
+use super::host::{Access, Host};
 use super::pace::{Cap, Lane};
 use super::retry::Budget;
 use super::throttle::Throttle;
 use super::token::{self, Grants, TokenServer};
-use super::{ClientOptions, Endpoint, Error, Result, limits, location};
-use crate::image::Repository;
+use super::{
+    ClientOptions, Endpoint, Error, HostsError, Reach, Result, Role, limits, location, warning,
+};
+use crate::event::Event;
+use crate::image::{RegistryName, Repository};
 
 /// Redirects followed for one request; registries use one or two.
 pub(super) const MAX_REDIRECTS: usize = 10;
@@ -37,23 +40,43 @@ pub(super) struct Shared {
     cap: Arc<Cap>,
     /// Holds transfers back to the rate that is allowed.
     pub(super) throttle: Arc<Throttle>,
-    hosts: Mutex<HashMap<(String, bool), Arc<Host>>>,
+    hosts: Mutex<HashMap<HostKey, Arc<Host>>>,
+    /// The warnings that the user has heard.
+    said: Mutex<HashSet<String>>,
 }
+
+/// What tells hosts apart: two ways to reach one registry are two hosts.
+type HostKey = (RegistryName, Result<Reach, HostsError>);
 
 impl Shared {
     pub(super) fn new(options: ClientOptions) -> Self {
         let connections = Connections::new(options.ca_files.clone(), options.user_agent.clone());
         let cap = Arc::new(Cap::new(options.concurrency));
         let throttle = Arc::new(Throttle::new(options.bytes_per_second));
-        Self { options, connections, cap, throttle, hosts: Mutex::default() }
+        Self {
+            options,
+            connections,
+            cap,
+            throttle,
+            hosts: Mutex::default(),
+            said: Mutex::default(),
+        }
     }
 
     fn host(&self, endpoint: &Endpoint) -> Arc<Host> {
-        let name = &endpoint.repository.registry;
+        let (name, reach) = (endpoint.repository.registry.clone(), endpoint.reach.clone());
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (name.as_str().to_owned(), endpoint.insecure);
-        let make = || Host::new(name.clone(), endpoint.insecure, &self.cap);
+        let make = || Host::new(name.clone(), reach.clone(), &self.cap);
+        let key = (name.clone(), reach.clone());
         Arc::clone(hosts.entry(key).or_insert_with(|| Arc::new(make())))
+    }
+
+    /// Tells the user what they should know, once.
+    pub(super) fn warn_once(&self, text: String) {
+        let is_new = self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone());
+        if is_new {
+            self.options.events.emit(Event::Warning { text });
+        }
     }
 
     /// Returns the HTTP client for `url`, to which `host` has led.
@@ -62,17 +85,8 @@ impl Shared {
         url: &Url,
         host: &Host,
         access: &Access,
-    ) -> Result<&reqwest::Client> {
-        let security = if location::is_same_origin(url, &access.base) {
-            access.security
-        } else if url.scheme() == "http" {
-            Security::Plain
-        } else if host.insecure && url.host() == access.base.host() {
-            Security::Unverified
-        } else {
-            Security::Verified
-        };
-        self.connections.client(security, host::route(url)).await
+    ) -> Result<reqwest::Client> {
+        self.connections.client(host.connection(url, access, &self.options.hosts)?).await
     }
 }
 
@@ -130,16 +144,33 @@ pub(super) struct Session {
     pub(super) host: Arc<Host>,
     pub(super) repository: Repository,
     pub(super) purpose: Purpose,
+    pub(super) role: Role,
 }
 
 impl Session {
     pub(super) fn new(shared: &Arc<Shared>, endpoint: Endpoint, purpose: Purpose) -> Self {
         let host = shared.host(&endpoint);
-        Self { shared: Arc::clone(shared), host, repository: endpoint.repository, purpose }
+        let Endpoint { repository, role, .. } = endpoint;
+        Self { shared: Arc::clone(shared), host, repository, purpose, role }
     }
 
+    /// Returns a fresh budget of tries: a small one for a mirror, behind which there is another
+    /// place to ask.
     pub(super) fn budget(&self) -> Budget {
-        Budget::new(self.shared.options.retry)
+        let policy = self.shared.options.retry;
+        Budget::new(match self.role {
+            Role::Origin => policy,
+            Role::Mirror => policy.of_mirror(),
+        })
+    }
+
+    /// Says that a mirror served what `key`, a tag or digest, names.
+    pub(super) fn served(&self, key: impl std::fmt::Display) {
+        if self.role == Role::Mirror {
+            let (mirror, content) = (self.repository.to_string(), key.to_string());
+            tracing::debug!(mirror, content, "served by a mirror");
+            self.shared.options.events.emit(Event::ServedByMirror { mirror, content });
+        }
     }
 
     /// Returns the scope for `actions` (`pull` or `pull,push`) on the repository.
@@ -155,10 +186,9 @@ impl Session {
     /// Returns the URL of `path` below the registry's `/v2/`.
     pub(super) async fn registry_url(&self, path: &str) -> Result<Url> {
         let access = self.host.access(&self.shared).await?;
-        let full = format!("v2/{path}");
-        access.base.join(&full).map_err(|_| Error::Protocol {
+        access.join(path).ok_or_else(|| Error::Protocol {
             method: Method::GET,
-            url: full,
+            url: path.to_owned(),
             reason: "the repository's name makes no URL",
         })
     }
@@ -235,13 +265,13 @@ impl Session {
         freshness: Freshness,
         scopes: Vec<String>,
     ) -> Need<'a> {
-        let Self { shared, host, repository, purpose } = self;
+        let Self { shared, host, repository, purpose, role: _ } = self;
         Need { shared, host, access, repository, purpose: *purpose, freshness, scopes }
     }
 
     async fn try_check(&self) -> Result<Answer> {
         let access = self.host.access(&self.shared).await?;
-        let url = access.base.join("v2/").expect("a constant path joins");
+        let url = access.join("").expect("the root joins");
         let answer = self.send(&Request::new(Method::GET, url, Vec::new())).await?;
         if location::is_same_origin(&answer.url, &access.base) {
             return Ok(answer);
@@ -395,6 +425,9 @@ impl Session {
             let answer = self.exchange(request, &url, access, header).await?;
             if location::is_same_origin(&url, &access.base) {
                 self.host.manner.notice(answer.headers());
+                for text in warning::texts(answer.headers()) {
+                    self.shared.warn_once(format!("registry `{}` says: {text}", self.host.name));
+                }
             }
             let follows = match answer.status().as_u16() {
                 307 | 308 => true,
@@ -422,10 +455,14 @@ impl Session {
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer> {
         let client = self.shared.client_for(url, &self.host, access).await?;
-        let mut builder =
-            client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
+        let mut builder = client.request(request.method.clone(), url.clone());
+        if location::is_same_origin(url, &access.base) {
+            builder = builder.headers(self.host.headers());
+        }
+        // These take the place of what settings give.
+        builder = builder.headers(request.headers.clone());
         if let Some(header) = authorization {
-            builder = builder.header(AUTHORIZATION, header);
+            builder = builder.headers(HeaderMap::from_iter([(AUTHORIZATION, header.clone())]));
         }
         let (method, url) = (request.method.clone(), url.clone());
         let patience = self.shared.options.retry.idle_timeout;

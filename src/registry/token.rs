@@ -80,7 +80,7 @@ pub(super) async fn fetch(
     credential: Option<&Credential>,
     grants: &Grants,
 ) -> Result<Pass> {
-    let realm = realm(server.base, &server.bearer.realm, server.host.insecure)?;
+    let realm = realm(server.base, &server.bearer.realm, server.host.may_be_plain())?;
     let begun = Instant::now();
     let mut answer = match credential {
         Some(Credential::IdentityToken(token)) => {

@@ -12,7 +12,7 @@ use crate::cli::duration;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry options")]
 pub(crate) struct NetworkArgs {
-    /// Allow plain HTTP and unverified TLS for this registry (repeatable)
+    /// Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)
     #[arg(
         long,
         global = true,
@@ -22,9 +22,18 @@ pub(crate) struct NetworkArgs {
         value_delimiter = ','
     )]
     pub(crate) insecure_registry: Vec<String>,
+    /// Reach this registry by plain HTTP (repeatable)
+    #[arg(long, global = true, value_name = "HOST")]
+    pub(crate) plain_http: Vec<String>,
+    /// Do not verify the certificate of this registry (repeatable)
+    #[arg(long, global = true, value_name = "HOST")]
+    pub(crate) skip_tls_verify: Vec<String>,
     /// Also trust the certificate authorities in this PEM file (repeatable)
     #[arg(long, global = true, value_name = "FILE", env = "RPUB_CA_FILE", hide_env_values = true)]
     pub(crate) ca_file: Vec<PathBuf>,
+    /// Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    pub(crate) cert_dir: Option<PathBuf>,
     /// Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]
     #[arg(
         long,
@@ -79,4 +88,13 @@ pub(crate) struct NetworkArgs {
         hide_env_values = true
     )]
     pub(crate) limit_rate: Option<String>,
+    /// Connect to this address for a registry's host and port (repeatable)
+    #[arg(long, global = true, value_name = "HOST:PORT:ADDRESS[:PORT]")]
+    pub(crate) resolve: Vec<String>,
+    /// Send this header to registries; @FILE reads lines from a file (repeatable)
+    #[arg(long, global = true, value_name = "NAME: VALUE")]
+    pub(crate) http_header: Vec<String>,
+    /// Put this text before rpub's own in the user agent
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub(crate) user_agent_prefix: Option<String>,
 }

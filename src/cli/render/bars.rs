@@ -130,6 +130,7 @@ impl Bars {
                     self.screen.say(&line);
                 }
             }
+            Event::ServedByMirror { .. } => {}
             Event::Tagged { reference, digest } => {
                 // The whole digest is in the command's result.
                 self.screen.say(&line('✓', &reference.familiar(), digest.short()));

@@ -99,6 +99,7 @@ impl Plain {
                     anstream::eprintln!("{line}");
                 }
             }
+            Event::ServedByMirror { .. } => {}
             Event::Tagged { reference, digest } => {
                 let number = state.number();
                 anstream::eprintln!("#{number} {} is {digest}", reference.familiar());

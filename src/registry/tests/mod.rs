@@ -20,6 +20,7 @@ mod script;
 mod waits;
 
 mod auth;
+mod hosts;
 mod manifests;
 mod objects;
 mod uploads;
