@@ -6,14 +6,12 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
-use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::{RequestBuilder, Response, Url};
-use serde_json::Value;
 
 use super::error::Limit;
 use super::limits::{self, RateLimit};
 use super::location::redacted;
-use super::{Error, Result, StatusError};
+use super::{Error, Result, StatusError, error_body};
 use crate::image::Descriptor;
 
 /// Most that is read of an error's body.
@@ -22,8 +20,6 @@ const MAX_ERROR_BYTES: u64 = 64 << 10;
 const BODY_SPANS: u32 = 4;
 /// A body that brings fewer bytes a second, over a whole span of patience, would take days.
 const LEAST_BYTES_A_SECOND: f64 = 256.0;
-/// Most of an error message that is kept: error pages are long and say little.
-const MAX_MESSAGE_CHARS: usize = 300;
 /// The headers in which registries name a request.
 const REQUEST_ID_HEADERS: [&str; 5] = [
     "x-request-id",
@@ -178,7 +174,7 @@ impl Answer {
             .iter()
             .map(|name| self.header(*name))
             .find(|id| !id.is_empty())
-            .map(clean);
+            .map(error_body::clean);
         let is_text = self.header(CONTENT_TYPE).starts_with("text/plain");
         let mut body = Vec::new();
         // What arrived before the limit, or before the body broke off, says enough.
@@ -193,7 +189,7 @@ impl Answer {
         if tokio::time::timeout(self.patience, reading).await.is_err() {
             tracing::debug!(%status, "the error's body does not end");
         }
-        let errors = parse_errors(&body, is_text);
+        let errors = error_body::parse(&body, is_text);
         Error::Status(Box::new(StatusError {
             method: self.method,
             url: redacted(&self.url),
@@ -212,52 +208,4 @@ pub(super) fn transport(method: &Method, url: &Url, error: reqwest::Error) -> Er
     // Its own text would show the whole URL.
     let source = error.without_url();
     Error::Transport { method: method.clone(), url: redacted(url), source }
-}
-
-/// Reads an error body: the envelope of the specification, or what registries send instead.
-fn parse_errors(body: &[u8], is_text: bool) -> Vec<(String, String)> {
-    if let Ok(envelope) = serde_json::from_slice::<OciEnvelope>(body) {
-        let errors = envelope.errors.into_iter();
-        return errors.map(|e| (clean(&code_text(&e.code)), clean(&e.message))).collect();
-    }
-    let message = match serde_json::from_slice::<Value>(body) {
-        Ok(value) => ["details", "message", "error", "errors"]
-            .into_iter()
-            .find_map(|key| value.get(key)?.as_str().map(str::to_owned)),
-        Err(_) if is_text => String::from_utf8_lossy(body).lines().next().map(str::to_owned),
-        Err(_) => None,
-    };
-    let cleaned = message.map(|text| clean(&text)).filter(|text| !text.is_empty());
-    cleaned.map(|text| (String::new(), text)).into_iter().collect()
-}
-
-fn code_text(code: &OciErrorCode) -> String {
-    match serde_json::to_value(code) {
-        Ok(Value::String(text)) => text,
-        _ => String::new(),
-    }
-}
-
-/// Returns the text without control characters, which could steer a terminal, and not too long.
-fn clean(text: &str) -> String {
-    text.trim().chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_errors_that_registries_send() {
-        let read = |body: &str, is_text| parse_errors(body.as_bytes(), is_text);
-        let pair = |code: &str, message: &str| vec![(code.to_owned(), message.to_owned())];
-        let standard = r#"{"errors":[{"code":"DENIED","message":"no\u001b[2J way"}]}"#;
-        assert_eq!(read(standard, false), pair("DENIED", "no[2J way"));
-        let unknown = r#"{"errors":[{"code":"PROJECT_POLICY","message":"m"}]}"#;
-        assert_eq!(read(unknown, false), pair("PROJECT_POLICY", "m"));
-        assert_eq!(read(r#"{"details":"bad token"}"#, false), pair("", "bad token"));
-        assert_eq!(read("slow down\nmore", true), pair("", "slow down"));
-        assert_eq!(read("<html>nginx</html>", false), []);
-        assert_eq!(read(r#"{"errors":7}"#, false), []);
-    }
 }

@@ -18,6 +18,7 @@ mod connections;
 mod delete;
 mod download;
 mod error;
+mod error_body;
 mod growing;
 mod host;
 mod hosts;

@@ -85,7 +85,7 @@ async fn errors_say_what_their_bodies_say() {
         ("a/details", "403 Forbidden (details and nothing else)"),
         ("a/plain", "400 Bad Request (in plain words)"),
         ("a/page", "502 Bad Gateway"),
-        ("a/types", "400 Bad Request"),
+        ("a/types", "400 Bad Request (7)"),
         ("a/empty", "404 Not Found"),
     ] {
         let error = manifest_of(&world, name).await.unwrap_err();

@@ -14,6 +14,7 @@ use crate::event::{Event, Sink, TransferId, TransferOutcome};
 use crate::image::{Descriptor, Digest, Manifest, Reference, Repository, media_type};
 
 mod ranges;
+mod reading;
 #[path = "../../../tests/it/context/script.rs"]
 #[expect(clippy::format_push_string, reason = "a test helper; two short headers")]
 mod script;
