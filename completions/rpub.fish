@@ -265,6 +265,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand push" -l authfile -d 'Look for
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l include-external -d 'Also push layers that say where else they are, such as those of Windows'
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l platform -d 'Pull for this platform [default: this machine\'s]' -r
@@ -565,6 +566,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l include-external -d 'Also push layers that say where else they are, such as those of Windows'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F

@@ -1,7 +1,7 @@
 //! `push` and `pull`.
 
 use crate::operations;
-use crate::operations::Error;
+use crate::operations::{Error, ForeignLayers};
 
 use super::args::{PullArgs, PushArgs};
 use super::build::{interrupted, reference, summary};
@@ -11,10 +11,11 @@ use crate::operations::Kind;
 
 /// Pushes images, one after another.
 pub(super) async fn push(context: &Context, args: PushArgs) -> Result<(), Error> {
+    let foreign = if args.include_external { ForeignLayers::Push } else { ForeignLayers::Skip };
     for image in &args.images {
         let name = reference(image)?;
         let report = tokio::select! {
-            report = operations::push(&context.session, &name) => report?,
+            report = operations::push(&context.session, &name, foreign) => report?,
             () = interrupted() => return Err(Error::new(Kind::Interrupted, "interrupted")),
         };
         context.session.note(summary(&report.traffic));

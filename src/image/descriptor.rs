@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Platform};
+use super::{Digest, Platform, media_type};
 
 /// A typed pointer to content (OCI image-spec, descriptor.md).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,5 +49,12 @@ impl Descriptor {
     #[must_use]
     pub fn of(media_type: impl Into<String>, bytes: &[u8]) -> Self {
         Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+
+    /// Returns whether the content is a layer that not everybody may distribute, and that says where
+    /// it is: registries need not keep it.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        media_type::is_foreign_layer(&self.media_type) && !self.urls.is_empty()
     }
 }

@@ -62,7 +62,7 @@ pub use prune::{
 };
 pub use publish::Traffic;
 pub use pull::{PullReport, pull};
-pub use push::{PushReport, push};
+pub use push::{ForeignLayers, PushReport, push};
 pub use resolve::PullPolicy;
 pub use serve::serve;
 pub use session::{Session, SessionSettings};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 use crate::event::Event;
-use crate::image::{Content, Digest, Manifest, Reference, Repository};
+use crate::image::{Content, Descriptor, Digest, Manifest, Reference, Repository};
 use crate::store::Store;
 
 use super::publish::{Parcel, Traffic, publish_blobs, publish_manifest};
@@ -26,22 +26,35 @@ pub struct PushReport {
     pub traffic: Traffic,
 }
 
+/// What to do with layers that not everybody may distribute, and that say where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignLayers {
+    /// Leave them where they are.
+    Skip,
+    /// Push them like others.
+    Push,
+}
+
 /// Pushes the image that `reference` names in the store.
 ///
 /// # Errors
 ///
 /// [`Kind::NotFound`] when the store has no such image; else whatever the registry says. The tag is
 /// the last thing that moves.
-pub async fn push(session: &Session, reference: &Reference) -> Result<PushReport, Error> {
+pub async fn push(
+    session: &Session,
+    reference: &Reference,
+    foreign: ForeignLayers,
+) -> Result<PushReport, Error> {
     let reference = reference.clone().or_latest();
     let (store, name) = (session.store.clone(), reference.clone());
-    let cargo = blocking(move || Cargo::load(&store, &name)).await?;
+    let cargo = blocking(move || Cargo::load(&store, &name, foreign)).await?;
     let digest = cargo.manifest.digest.clone();
     let nothing = Traffic::of_nothing(&cargo.parcels);
     let traffic = tokio::select! {
         // Asked first: a registry that has the manifest there has everything that it needs.
         biased;
-        () = is_there(session, &reference, &digest) => {
+        () = is_there(session, &reference, &digest), if foreign == ForeignLayers::Skip => {
             let (reference, digest) = (reference.clone(), digest.clone());
             session.sink.emit(Event::Tagged { reference, digest });
             nothing
@@ -95,7 +108,7 @@ struct Cargo {
 }
 
 impl Cargo {
-    fn load(store: &Store, reference: &Reference) -> Result<Self, Error> {
+    fn load(store: &Store, reference: &Reference, foreign: ForeignLayers) -> Result<Self, Error> {
         let descriptor = store.resolve(reference)?.ok_or_else(|| missing(reference))?;
         let manifest = store.manifest(&descriptor.digest)?.ok_or_else(|| missing(reference))?;
         let mut children = Vec::new();
@@ -113,7 +126,9 @@ impl Cargo {
         let mut parcels = Vec::new();
         for image in children.iter().chain([&manifest]).filter_map(Manifest::as_image) {
             let base = base_of(&image.annotations).or_else(|| base_of(&descriptor.annotations));
-            for blob in image.layers.iter().chain([&image.config]) {
+            let is_sent =
+                |blob: &&Descriptor| foreign == ForeignLayers::Push || !blob.is_elsewhere();
+            for blob in image.layers.iter().filter(is_sent).chain([&image.config]) {
                 parcels.push(Parcel::new(blob.clone(), base.clone()));
             }
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 
+use super::external::External;
 use super::growing::GrowingPush;
 use super::progress::Progress;
 use super::push::Push;
@@ -179,6 +180,14 @@ impl Client {
         let name = descriptor.digest.short().to_owned();
         let progress =
             Progress::begin(&self.shared, transfer, Direction::Pull, name, Some(descriptor.size));
+        if descriptor.is_elsewhere() {
+            let session = self.upstream(repository);
+            let registry = &session.host.access(&self.shared).await?.base;
+            let opened = External::open(self, registry, descriptor, hasher.count()).await?;
+            if let Some(external) = opened {
+                return Ok(BlobStream::elsewhere(external, descriptor.clone(), progress, hasher));
+            }
+        }
         let endpoints = self.shared.options.hosts.for_pull(repository).into_iter();
         let places =
             endpoints.map(|endpoint| Session::new(&self.shared, endpoint, Purpose::Read)).collect();

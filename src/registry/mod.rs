@@ -19,6 +19,7 @@ mod delete;
 mod download;
 mod error;
 mod error_body;
+mod external;
 mod growing;
 mod host;
 mod hosts;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::external::External;
 use super::progress::Progress;
 use super::range::{RangeStream, WholeBlob};
 use super::retry::Budget;
@@ -15,14 +16,47 @@ use crate::image::Descriptor;
 ///
 /// Dropping it before the end ends the transfer as failed.
 pub struct BlobStream {
-    range: RangeStream,
+    bytes: Origin,
     descriptor: Descriptor,
     progress: Progress,
     /// `None` once the end was reached or an error was given.
     hasher: Option<Hasher>,
 }
 
+/// Where the bytes come from.
+enum Origin {
+    Registry(RangeStream),
+    Elsewhere(External),
+}
+
+impl Origin {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        match self {
+            Self::Registry(range) => range.next().await,
+            Self::Elsewhere(external) => external.next().await,
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Registry(range) => range.url(),
+            Self::Elsewhere(external) => external.url(),
+        }
+    }
+}
+
 impl BlobStream {
+    /// Reads a layer that its registry does not keep, after what `hasher` has taken in.
+    pub(super) fn elsewhere(
+        external: External,
+        descriptor: Descriptor,
+        progress: Progress,
+        hasher: Hasher,
+    ) -> Self {
+        progress.moved_to(hasher.count());
+        Self { bytes: Origin::Elsewhere(external), descriptor, progress, hasher: Some(hasher) }
+    }
+
     /// Opens the blob at the first of `places` that has it; there is at least one. It begins after
     /// what `hasher` has taken in. Of an empty rest nobody is asked.
     pub(super) async fn open(
@@ -34,9 +68,11 @@ impl BlobStream {
     ) -> Result<Self> {
         let part = (hasher.count(), descriptor.size);
         progress.moved_to(hasher.count());
-        let range = RangeStream::new(places, descriptor.clone(), budget, part, WholeBlob::Skip);
-        let mut stream = Self { range, descriptor, progress, hasher: Some(hasher) };
-        stream.range.open().await.inspect_err(|_| stream.failed())?;
+        let mut range = RangeStream::new(places, descriptor.clone(), budget, part, WholeBlob::Skip);
+        let opened = range.open().await;
+        let bytes = Origin::Registry(range);
+        let mut stream = Self { bytes, descriptor, progress, hasher: Some(hasher) };
+        opened.inspect_err(|_| stream.failed())?;
         Ok(stream)
     }
 
@@ -53,7 +89,9 @@ impl BlobStream {
         let next = self.try_next().await;
         if next.is_err() {
             self.failed();
-            self.range.close();
+            if let Origin::Registry(range) = &mut self.bytes {
+                range.close();
+            }
         }
         next
     }
@@ -62,7 +100,7 @@ impl BlobStream {
     // some tens of microseconds: less than handing them to another thread would cost.
     async fn try_next(&mut self) -> Result<Option<Bytes>> {
         let Some(hasher) = &mut self.hasher else { return Ok(None) };
-        let Some(chunk) = self.range.next().await? else { return self.finish() };
+        let Some(chunk) = self.bytes.next().await? else { return self.finish() };
         hasher.update(&chunk);
         self.progress.moved_to(hasher.count());
         Ok(Some(chunk))
@@ -72,9 +110,11 @@ impl BlobStream {
         let Some(hasher) = self.hasher.take() else { return Ok(None) };
         if let Err(source) = hasher.verify(&self.descriptor) {
             self.progress.end(TransferOutcome::Failed);
-            return Err(Error::Mismatch { url: self.range.url(), source });
+            return Err(Error::Mismatch { url: self.bytes.url(), source });
         }
-        self.range.went_well();
+        if let Origin::Registry(range) = &self.bytes {
+            range.went_well();
+        }
         self.progress.moved_to(self.descriptor.size);
         self.progress.end(TransferOutcome::Moved);
         Ok(None)

@@ -293,7 +293,7 @@ impl RangeStream {
 }
 
 /// Reads `bytes first-last/size`, whose size may be `*` (RFC 9110, section 14.4).
-fn parse_content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+pub(super) fn parse_content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, size) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let number = |text: &str| text.trim().parse::<u64>().ok();

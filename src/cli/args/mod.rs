@@ -271,6 +271,9 @@ pub(crate) struct PushArgs {
     /// Images to push
     #[arg(value_name = "NAME[:TAG]", required = true)]
     pub(crate) images: Vec<String>,
+    /// Also push layers that say where else they are, such as those of Windows
+    #[arg(long)]
+    pub(crate) include_external: bool,
 }
 
 /// Flags of `pull`.

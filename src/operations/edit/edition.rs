@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
 use crate::event::Event;
-use crate::image::{Content, Descriptor, Digest, Manifest, Reference, Repository, media_type};
+use crate::image::{Content, Descriptor, Digest, Manifest, Reference, Repository};
 use crate::operations::publish::{Parcel, Traffic, publish_blobs, publish_manifest, repositories};
 use crate::operations::pull::fetch_missing;
 use crate::operations::session::blocking;
@@ -126,9 +126,7 @@ impl Edition {
                 for blob in image.layers.iter().chain([&image.config]) {
                     let at = self.places.get(&blob.digest).unwrap_or(place);
                     // Layers that must not be pushed elsewhere are had from their own address.
-                    let is_foreign =
-                        media_type::is_foreign_layer(&blob.media_type) && !blob.urls.is_empty();
-                    if !is_foreign && lacks(at) && cargo.seen.insert(blob.digest.clone()) {
+                    if !blob.is_elsewhere() && lacks(at) && cargo.seen.insert(blob.digest.clone()) {
                         cargo.blobs.push((blob.clone(), at.clone()));
                     }
                 }

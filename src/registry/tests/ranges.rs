@@ -89,3 +89,33 @@ async fn the_empty_blob_and_the_empty_object_arrive() {
     }
     assert_eq!(world.script.unmatched(), [] as [&str; 0]);
 }
+
+/// Wire row P10: layers that say where they are are had from there, without credentials; the registry
+/// is asked where that fails.
+#[tokio::test]
+async fn foreign_layers_come_from_elsewhere_without_credentials() {
+    let elsewhere = play("external.toml", &[]);
+    let world = World::with_login("external_registry.toml", user(), &[]);
+    let repository = world.repository("a/b");
+    let mut descriptor =
+        Descriptor::of("application/vnd.oci.image.layer.nondistributable.v1.tar", CONTENT);
+    let fetch = async |descriptor: &Descriptor| {
+        world.client.fetch_blob_bytes(&repository, descriptor, 99).await
+    };
+    descriptor.urls = vec![
+        "file:///etc/passwd".to_owned(),
+        format!("http://{}/gone", elsewhere.address()),
+        format!("http://{}/layer?signature=1", elsewhere.address()),
+    ];
+    assert_eq!(fetch(&descriptor).await.unwrap(), CONTENT);
+    assert_eq!(elsewhere.log(), ["GET /gone", "GET /layer", "GET /layer"]);
+    assert!(elsewhere.seen().iter().all(|seen| !seen.headers.contains_key("authorization")));
+    assert_eq!(world.script.log(), [] as [&str; 0]);
+    descriptor.urls.truncate(2);
+    assert_eq!(fetch(&descriptor).await.unwrap(), CONTENT);
+    assert_eq!(world.script.log().len(), 1);
+    // Only foreign layers may name places.
+    let ordinary = Descriptor { media_type: media_type::OCI_LAYER_GZIP.to_owned(), ..descriptor };
+    assert_eq!(fetch(&ordinary).await.unwrap(), CONTENT);
+    assert_eq!(elsewhere.log().len(), 4);
+}
