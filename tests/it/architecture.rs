@@ -51,7 +51,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("indicatif", &["cli"]),
-    ("keyring", &["credentials"]),
+    ("keyring_core", &["credentials"]),
+    ("linux_keyutils_keyring_store", &["credentials"]),
+    ("zbus_secret_service_keyring_store", &["credentials"]),
 ];
 
 /// The one file that may hold `unsafe` code.
@@ -163,7 +165,7 @@ fn faults_are_found() {
             &[(1, "only `cli` may name the crate `clap`")],
         ),
         ("registry/a.rs", "use oci_client::manifest;", &[]),
-        ("credentials/keyring.rs", "use keyring::Entry;", &[]),
+        ("credentials/keyring/stores.rs", "use keyring_core::Entry;", &[]),
         (
             "store/a.rs",
             "fn f() { unsafe { g() } }",

@@ -4,6 +4,9 @@
 //! locked or mute is an error here; who looks something up passes it over. D-Bus is asked from a
 //! thread of its own, which is left behind when no answer comes.
 
+#[cfg(feature = "keyring")]
+mod stores;
+
 use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -14,9 +17,11 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::{Credential, Error, Result, Secret};
 use crate::image::RegistryName;
+#[cfg(feature = "keyring")]
+use stores::open;
 
 /// How long it may take to reach a keyring: nobody is asked for a password meanwhile.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an answer may take: the desktop may ask for the keyring's password.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The kernel keeps 32 KiB at most; no login is nearly as large.
@@ -138,6 +143,7 @@ trait Store {
     fn delete(&self, key: &str) -> Result<bool, Failure>;
 }
 
+#[cfg(not(feature = "keyring"))]
 fn open(_keyring: Keyring) -> Result<Box<dyn Store>, Failure> {
     Err("this rpub was built without keyrings".into())
 }

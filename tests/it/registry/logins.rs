@@ -1,7 +1,7 @@
 //! Where logins are kept and whom they open doors for: real helpers, files of one's own, tokens.
 
 use crate::context::{
-    Auth, PASSWORD, Registry, Role, TestCommand, TestContext, USERNAME, has_tools, program,
+    Auth, Output, PASSWORD, Registry, Role, TestCommand, TestContext, USERNAME, has_tools, program,
 };
 
 /// A context whose program trusts the registry's authority and has something to push.
@@ -41,9 +41,12 @@ fn an_upload_outlives_its_tokens() {
     context.rpub(["build-push", "--limit-rate=1M", "-t", &name, "app"]).success();
     let tokens = registry.token_requests().len() - before;
     assert!(tokens >= 2, "{tokens} tokens: {:#?}", registry.token_requests());
-    let refused = registry.requests().into_iter().filter(|line| line.ends_with(" 401"));
-    let (refused, all): (Vec<_>, _) = (refused.collect(), registry.requests());
-    assert!(refused.len() < tokens + 2, "every refusal is answered: {all:#?}");
+    // The commit comes too late for its token, and is sent once more.
+    let requests = registry.requests();
+    let refused = requests.iter().find(|line| line.starts_with("PUT ") && line.ends_with(" 401"));
+    let refused = refused.unwrap_or_else(|| panic!("{requests:#?}"));
+    let again = format!("{}201", refused.strip_suffix("401").unwrap());
+    assert!(requests.contains(&again), "{requests:#?}");
     context.rpub(["rmi", &name]).success();
     context.rpub(["pull", &name]).success();
 }
@@ -174,7 +177,7 @@ until docker-credential-secretservice list >/dev/null 2>&1; do
     tries=$((tries + 1)); [ $tries -lt 200 ] || exit 9
     sleep 0.05
 done
-printf %s "$PASSWORD" | "$RPUB" login -u "$NAME" --password-stdin "$REGISTRY"
+printf %s "$PASSWORD" | "$RPUB" login $FLAGS -u "$NAME" --password-stdin "$REGISTRY"
 "$RPUB" build-push -t "$REGISTRY/team/app:1" app
 "$RPUB" whoami "$REGISTRY"
 "$RPUB" auth explain "$REGISTRY/team/app"
@@ -182,19 +185,62 @@ printf %s "$PASSWORD" | "$RPUB" login -u "$NAME" --password-stdin "$REGISTRY"
 ! "$RPUB" whoami "$REGISTRY"
 "#;
 
+/// Returns what the whole way prints in such a session; `None` where the machine has none.
+fn in_session(settings: Option<&str>, flags: &str) -> Option<(TestContext, Output)> {
+    let tools = ["docker-credential-secretservice", "dbus-run-session", "gnome-keyring-daemon"];
+    if !has_tools(&tools) {
+        return None;
+    }
+    let (context, registry) = context_and_registry(Auth::Htpasswd)?;
+    if let Some(text) = settings {
+        context.write("home/docker/config.json", text);
+    }
+    let session = context.command("dbus-run-session").args(["--", "sh", "-c", SESSION]);
+    let session = session.env("PASSWORD", PASSWORD).env("NAME", USERNAME).env("FLAGS", flags);
+    let output = session.env("RPUB", program()).env("REGISTRY", registry.name()).run();
+    output.expect_code(0);
+    assert!(!output.stdout.contains(PASSWORD) && !output.stderr.contains(PASSWORD), "{output}");
+    Some((context, output))
+}
+
 /// Wire row H6: docker's helper for the desktop's keyring.
 #[test]
 fn the_helper_for_the_secret_service() {
-    let tools = ["docker-credential-secretservice", "dbus-run-session", "gnome-keyring-daemon"];
-    if !has_tools(&tools) {
-        return;
-    }
-    let Some((context, registry)) = context_and_registry(Auth::Htpasswd) else { return };
-    context.write("home/docker/config.json", r#"{"credsStore":"secretservice"}"#);
-    let session = context.command("dbus-run-session").args(["--", "sh", "-c", SESSION]);
-    let session = session.env("PASSWORD", PASSWORD).env("NAME", USERNAME);
-    let output = session.env("RPUB", program()).env("REGISTRY", registry.name()).success();
+    let settings = r#"{"credsStore":"secretservice"}"#;
+    let Some((_context, output)) = in_session(Some(settings), "") else { return };
     output.expect_output("docker-credential-secretservice");
     output.expect_error("saved with the credential helper secretservice");
-    assert!(!output.stdout.contains(PASSWORD) && !output.stderr.contains(PASSWORD), "{output}");
+}
+
+#[test]
+fn the_desktops_keyring() {
+    let Some((context, output)) = in_session(None, "--keyring") else { return };
+    output.expect_output("desktop's keyring");
+    output.expect_error("saved in the desktop's keyring");
+    let saved = fs_err::read_to_string(context.path("home/docker/config.json")).unwrap();
+    assert!(!saved.contains("\"auth\""), "{saved}");
+}
+
+/// A bus that takes connections and says nothing, and no bus at all.
+#[test]
+fn keyrings_that_are_not_there_are_passed_over() {
+    let Some((mut context, registry)) = context_and_registry(Auth::Htpasswd) else { return };
+    let (host, name) = (registry.name(), registry.reference("team/app:1"));
+    let socket = context.path("bus");
+    let _mute = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let world = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs_err::set_permissions(&socket, world).unwrap();
+    for bus in [format!("unix:path={}", socket.display()), "unix:path=/nowhere".to_owned()] {
+        context.set("DBUS_SESSION_BUS_ADDRESS", bus);
+        let output = login(&context, &registry, ["--keyring"]).success();
+        output.expect_error("the desktop's keyring");
+        // Where the kernel's is not there either, the file takes it, and rpub says so.
+        assert!(
+            output.stderr.contains("saved unencrypted in")
+                || output.stderr.contains("saved in the kernel's keyring"),
+            "{output:?}"
+        );
+        context.rpub(["build-push", "-t", &name, "app"]).success();
+        context.rpub(["logout", &host]).success();
+    }
 }
