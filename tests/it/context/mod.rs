@@ -4,6 +4,7 @@
 mod bases;
 mod command;
 mod craft;
+mod forward;
 mod guard;
 mod http;
 mod image;
@@ -32,6 +33,7 @@ use std::time::Duration;
 pub(crate) use bases::{Bases, bases};
 pub(crate) use command::{Checked, Output, Running, TestCommand};
 pub(crate) use craft::{CraftedLayer, push_crafted};
+pub(crate) use forward::ForwardProxy;
 pub(crate) use guard::{has_tools, skip, variable};
 pub(crate) use image::{Unpacked, verify_image};
 pub(crate) use layer::{LayerFile, files_of};

@@ -37,6 +37,8 @@ pub(crate) enum Auth {
     Htpasswd,
     /// By tokens from a server of the test's.
     Token,
+    /// By client certificates, of the authority that also issued its own.
+    Certificates,
 }
 
 /// What kind of registry to start.
@@ -71,7 +73,7 @@ impl Registry {
     pub(crate) fn with_auth(context: &TestContext, auth: Auth) -> Option<Self> {
         let tools: &[&str] = match auth {
             Auth::Htpasswd => &["docker-registry", "htpasswd"],
-            Auth::None | Auth::Token => &["docker-registry"],
+            Auth::None | Auth::Token | Auth::Certificates => &["docker-registry"],
         };
         has_tools(tools)
             .then(|| Self::start(context, &RegistryOptions { auth, ..Default::default() }))
@@ -129,6 +131,11 @@ impl Registry {
     /// Returns the certificate of the authority that a client must trust.
     pub(crate) fn authority(&self) -> &Path {
         self.authority.as_deref().expect("only a registry with TLS has an authority")
+    }
+
+    /// Returns a file for its clients: `ca.crt`, `client.cert`, `client.key`.
+    pub(crate) fn client_file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     /// Returns whether it speaks TLS.
@@ -225,11 +232,13 @@ impl Settings {
             Auth::None => {}
             Auth::Htpasswd => settings.use_htpasswd(directory),
             Auth::Token => settings.use_tokens(directory, options.token_lifetime),
+            Auth::Certificates => settings.use_certificates(directory),
         }
         settings
     }
 
-    fn use_htpasswd(&mut self, directory: &Path) {
+    /// Returns the authority of the registry's certificate.
+    fn use_tls(&mut self, directory: &Path) -> Authority {
         let authority = Authority::new();
         let identity = authority.issue();
         let certificate = directory.join("certificate.pem");
@@ -237,10 +246,24 @@ impl Settings {
         fs_err::write(&certificate, identity.certificate_pem).unwrap();
         fs_err::write(&key, identity.key.serialize_pem()).unwrap();
         let path = directory.join("authority.pem");
-        fs_err::write(&path, authority.pem).unwrap();
+        fs_err::write(&path, &authority.pem).unwrap();
         self.authority = Some(path);
-        self.tls = format!(", tls: {{certificate: {}, key: {}}}", yaml(&certificate), yaml(&key));
+        self.tls = format!("certificate: {}, key: {}", yaml(&certificate), yaml(&key));
+        authority
+    }
 
+    fn use_certificates(&mut self, directory: &Path) {
+        let authority = self.use_tls(directory);
+        let client = authority.issue();
+        let path = directory.join("ca.crt");
+        fs_err::write(&path, authority.pem).unwrap();
+        fs_err::write(directory.join("client.cert"), client.certificate_pem).unwrap();
+        fs_err::write(directory.join("client.key"), client.key.serialize_pem()).unwrap();
+        let _ = write!(self.tls, ", clientcas: [{}]", yaml(&path));
+    }
+
+    fn use_htpasswd(&mut self, directory: &Path) {
+        self.use_tls(directory);
         let output = Command::new("htpasswd").args(["-Bbn", USERNAME, PASSWORD]).output().unwrap();
         let passwords = directory.join("htpasswd");
         fs_err::write(&passwords, output.stdout).unwrap();
@@ -269,7 +292,7 @@ impl Settings {
              cache: {{blobdescriptor: inmemory}}\n  filesystem: {{rootdirectory: {}}}\n  \
              delete: {{enabled: {}}}\n  maintenance: {{uploadpurging: {{enabled: false}}, \
              readonly: {{enabled: {read_only}}}}}\n{auth}\
-             http: {{addr: \"127.0.0.1:{port}\"{tls}}}\n",
+             http: {{addr: \"127.0.0.1:{port}\", tls: {{{tls}}}}}\n",
             yaml(storage),
             !read_only
         )

@@ -29,10 +29,10 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Issues a certificate for the loopback address.
+    /// Issues a certificate for the loopback address, and for a name that only a proxy knows.
     pub(crate) fn issue(&self) -> Identity {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let names = ["127.0.0.1", "localhost", "registry.test"].map(str::to_owned).to_vec();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = common_name("rpub test");
         let certificate = params.signed_by(&key, &self.issuer).unwrap();

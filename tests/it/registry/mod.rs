@@ -5,6 +5,7 @@ mod auth;
 mod downloads;
 mod editing;
 mod faults;
+mod hosts;
 mod index;
 mod interop;
 mod layers;
