@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use http::header::LINK;
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::Url;
@@ -82,14 +83,14 @@ impl Pages {
     /// makes no sense, or does not end.
     pub async fn next(&mut self) -> Result<Option<Vec<String>>> {
         let mut budget = self.session.budget();
-        let answer = match (self.is_first, self.next.take()) {
+        let (answer, body) = match (self.is_first, self.next.take()) {
             (true, _) => self.first(&mut budget).await?,
             (false, Some(url)) => self.ask(url, &mut budget).await?,
             (false, None) => return Ok(None),
         };
         self.is_first = false;
-        let mut answer = answer.expect_success().await?;
-        let names = self.names(&mut answer).await?;
+        let answer = answer.expect_success().await?;
+        let names = self.names(&answer, &body)?;
         self.next = next_page(answer.headers(), &answer.url);
         if let Some(next) = &self.next
             && (self.seen.len() >= MAX_PAGES || !self.seen.insert(next.to_string()))
@@ -100,14 +101,14 @@ impl Pages {
     }
 
     /// Asks for the first page, with a size; without one when the registry does not like that.
-    async fn first(&self, budget: &mut Budget) -> Result<Answer> {
+    async fn first(&self, budget: &mut Budget) -> Result<(Answer, Bytes)> {
         let mut sizes = [Some(PAGE), None].into_iter();
         loop {
             let size = sizes.next().flatten();
-            let answer = self.ask(self.url(size).await?, budget).await?;
+            let (answer, body) = self.ask(self.url(size).await?, budget).await?;
             let is_refused = matches!(answer.status().as_u16(), 400 | 405 | 416 | 422 | 501);
             if size.is_none() || !is_refused {
-                return Ok(answer);
+                return Ok((answer, body));
             }
             tracing::debug!(status = %answer.status(), "the registry refuses a page's size");
         }
@@ -126,18 +127,19 @@ impl Pages {
         Ok(url)
     }
 
-    async fn ask(&self, url: Url, budget: &mut Budget) -> Result<Answer> {
+    async fn ask(&self, url: Url, budget: &mut Budget) -> Result<(Answer, Bytes)> {
         let scope = match self.kind {
             Kind::Tags => self.session.scope("pull"),
             // Docker's token authentication, spec/auth/scope.md.
             Kind::Repositories => "registry:catalog:*".to_owned(),
         };
-        repeat(&self.session, &Request::new(Method::GET, url, vec![scope]), budget).await
+        let request = Request::new(Method::GET, url, vec![scope]);
+        let is_read = |answer: &Answer| answer.status().is_success();
+        repeat_whole(&self.session, &request, is_read, MAX_PAGE_BYTES, budget).await
     }
 
-    async fn names(&self, answer: &mut Answer) -> Result<Vec<String>> {
-        let bytes = answer.read(MAX_PAGE_BYTES).await?;
-        let page: Page = serde_json::from_slice(&bytes)
+    fn names(&self, answer: &Answer, body: &[u8]) -> Result<Vec<String>> {
+        let page: Page = serde_json::from_slice(body)
             .map_err(|_| answer.protocol("the answer is no list that the protocol knows"))?;
         let names = match self.kind {
             Kind::Tags => page.tags,
@@ -166,6 +168,27 @@ pub(super) async fn repeat(
             Err(error) => error,
         };
         session.wait(request, error, budget).await?;
+    }
+}
+
+/// Like [`repeat`], and returns the body of an answer that is to be read, `limit` bytes at most: one
+/// that breaks off is asked for again.
+pub(super) async fn repeat_whole(
+    session: &Session,
+    request: &Request,
+    is_read: impl Fn(&Answer) -> bool,
+    limit: u64,
+    budget: &mut Budget,
+) -> Result<(Answer, Bytes)> {
+    loop {
+        let mut answer = repeat(session, request, budget).await?;
+        if !is_read(&answer) {
+            return Ok((answer, Bytes::new()));
+        }
+        match answer.read(limit).await {
+            Ok(body) => return Ok((answer, body)),
+            Err(error) => session.wait(request, error, budget).await?,
+        }
     }
 }
 

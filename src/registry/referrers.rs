@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::delete::delete;
-use super::lists::{is_unknown, next_page, repeat, too_large};
+use super::lists::{is_unknown, next_page, repeat, repeat_whole, too_large};
 use super::location::redacted;
 use super::retry::{self, Budget};
 use super::session::{Body, Request, Session};
@@ -120,7 +120,8 @@ async fn from_api(
     }
     let mut found = Vec::new();
     for page in 0..MAX_PAGES {
-        let mut answer = ask(session, url, budget).await?;
+        let is_read = |answer: &Answer| is_api(answer) || page > 0 && answer.status().is_success();
+        let (answer, body) = ask(session, url, is_read, budget).await?;
         if page == 0 && !is_api(&answer) {
             return if answer.status().is_success() || is_unknown(answer.status()) {
                 Ok(None)
@@ -128,10 +129,10 @@ async fn from_api(
                 Err(answer.into_error().await)
             };
         }
-        answer = answer.expect_success().await?;
+        let answer = answer.expect_success().await?;
         let is_filtered = has_filtered(answer.header(OCI_FILTERS_APPLIED));
         let next = next_page(answer.headers(), &answer.url);
-        let referrers = read_page(&mut answer).await?;
+        let referrers = read_page(&answer, &body)?;
         let wanted = artifact_type.filter(|_| !is_filtered);
         found.extend(referrers.into_iter().filter(|referrer| {
             wanted.is_none_or(|wanted| referrer.artifact_type.as_deref() == Some(wanted))
@@ -149,10 +150,15 @@ async fn from_api(
     })
 }
 
-async fn ask(session: &Session, url: Url, budget: &mut Budget) -> Result<Answer> {
+async fn ask(
+    session: &Session,
+    url: Url,
+    is_read: impl Fn(&Answer) -> bool,
+    budget: &mut Budget,
+) -> Result<(Answer, Bytes)> {
     let mut request = Request::new(Method::GET, url, vec![session.scope("pull")]);
     request.headers.insert(ACCEPT, HeaderValue::from_static(media_type::OCI_INDEX));
-    repeat(session, &request, budget).await
+    repeat_whole(session, &request, is_read, MAX_MANIFEST_BYTES as u64, budget).await
 }
 
 fn is_api(answer: &Answer) -> bool {
@@ -164,9 +170,8 @@ fn has_filtered(header: &str) -> bool {
     header.split(',').any(|filter| filter.trim().eq_ignore_ascii_case("artifactType"))
 }
 
-async fn read_page(answer: &mut Answer) -> Result<Vec<Descriptor>> {
-    let bytes = answer.read(MAX_MANIFEST_BYTES as u64).await?;
-    let page: Page = serde_json::from_slice(&bytes)
+fn read_page(answer: &Answer, body: &[u8]) -> Result<Vec<Descriptor>> {
+    let page: Page = serde_json::from_slice(body)
         .map_err(|_| answer.protocol("the list of referrers is no index"))?;
     Ok(page.manifests.unwrap_or_default())
 }
@@ -191,10 +196,19 @@ pub(super) async fn note(
     change(session, subject, add, budget).await
 }
 
+/// Returns whether the registry lists referrers itself.
+pub(super) async fn are_kept_by_registry(
+    session: &Session,
+    subject: &Digest,
+    budget: &mut Budget,
+) -> Result<bool> {
+    Ok(from_api(session, subject, None, budget).await?.is_some())
+}
+
 /// Takes a manifest that was deleted off its subject's index, unless the registry keeps the list.
 pub(super) async fn forget(session: &Session, subject: &Digest, digest: &Digest) -> Result<()> {
     let mut budget = session.budget();
-    if from_api(session, subject, None, &mut budget).await?.is_some() {
+    if are_kept_by_registry(session, subject, &mut budget).await? {
         return Ok(());
     }
     let digest = digest.to_string();
@@ -249,13 +263,13 @@ impl Kept {
         budget: &mut Budget,
     ) -> Result<Option<Self>> {
         let url = session.url(&format!("manifests/{}", fallback_tag(subject))).await?;
-        let answer = ask(session, url, budget).await?;
+        let is_read = |answer: &Answer| answer.status().is_success();
+        let (answer, body) = ask(session, url, is_read, budget).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let mut answer = answer.expect_success().await?;
-        let bytes = answer.read(MAX_MANIFEST_BYTES as u64).await?;
-        let index = serde_json::from_slice::<Value>(&bytes).ok();
+        let answer = answer.expect_success().await?;
+        let index = serde_json::from_slice::<Value>(&body).ok();
         let index =
             index.filter(|index| index["mediaType"].as_str().is_none_or(media_type::is_index));
         let index = index.filter(|index| {
