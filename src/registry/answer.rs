@@ -106,8 +106,13 @@ impl Answer {
     /// answers everything with has another type or length.
     pub(super) fn has_blob(&self, descriptor: &Descriptor) -> bool {
         self.status() == StatusCode::OK
-            && !self.header(CONTENT_TYPE).starts_with("text/html")
+            && !self.is_page()
             && self.content_length().is_none_or(|length| length == descriptor.size)
+    }
+
+    /// Returns whether this is a page for people, with which a proxy answers everything.
+    pub(super) fn is_page(&self) -> bool {
+        self.header(CONTENT_TYPE).starts_with("text/html")
     }
 
     /// Returns an error about this answer.

@@ -80,6 +80,9 @@ pub(super) async fn delete(session: &Session, path: &str) -> Result<()> {
         let mut request = Request::new(Method::DELETE, url, vec![session.scope("delete,pull")]);
         request.headers = HeaderMap::new();
         let error = match session.send(&request).await {
+            Ok(answer) if answer.status().is_success() && answer.is_page() => {
+                return Err(answer.protocol("a page for people is no word of a registry"));
+            }
             Ok(answer) if answer.status().is_success() => return Ok(()),
             Ok(answer) if is_repeated && answer.status() == StatusCode::NOT_FOUND => return Ok(()),
             Ok(answer) => answer.into_error().await,

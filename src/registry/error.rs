@@ -132,6 +132,15 @@ pub enum Error {
         /// What the registry has.
         actual: Digest,
     },
+    /// The registry said that it took a manifest, and does not have it.
+    #[error("{url}: the registry said that it took the manifest, but does not have it")]
+    NotKept {
+        /// The redacted URL.
+        url: String,
+        /// What it said when it was asked for it.
+        #[source]
+        source: Box<Error>,
+    },
     /// A manifest cannot be read.
     #[error("{url}: unusable manifest")]
     Manifest {
@@ -215,6 +224,7 @@ impl Error {
             Self::Protocol { .. }
             | Self::Redirect { .. }
             | Self::TooLarge { .. }
+            | Self::NotKept { .. }
             | Self::Manifest { .. } => Kind::Protocol,
             Self::Token { source, .. } | Self::Referrers { source, .. } => source.kind(),
             Self::Credentials { .. } => Kind::Denied,

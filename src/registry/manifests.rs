@@ -5,11 +5,11 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::answer::Answer;
-use super::lists::{is_unknown, repeat};
+use super::lists::is_unknown;
 use super::location::redacted;
 use super::referrers::{self, OCI_SUBJECT};
 use super::retry::Budget;
-use super::session::{Body, Request, Session};
+use super::session::{Body, Request, Session, may_pass};
 use super::{Error, Quirks, Result, Support};
 use crate::image::{Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Reference, Tag, media_type};
 
@@ -48,9 +48,15 @@ pub(super) async fn get(session: &Session, reference: &Reference) -> Result<Mani
 /// its subject's referrers is brought up to date where the registry does not do that.
 pub(super) async fn put(session: &Session, key: &str, manifest: &Manifest) -> Result<()> {
     let mut budget = session.budget();
-    let answer = send(session, key, manifest, &mut budget).await?.expect_success().await?;
-    read_back(session, key, manifest, &mut budget).await?;
-    list_as_referrer(session, manifest, &answer, &mut budget).await
+    let answer = match send(session, key, key, manifest, &mut budget).await? {
+        Some(answer) => {
+            let answer = answer.expect_success().await?;
+            read_back(session, key, manifest, &mut budget).await?;
+            Some(answer)
+        }
+        None => None,
+    };
+    list_as_referrer(session, manifest, answer.as_ref(), &mut budget).await
 }
 
 /// Sends the manifest's bytes once for all of `tags` (OCI distribution-spec, "Pushing Manifests",
@@ -69,16 +75,18 @@ pub(super) async fn put_tags(session: &Session, manifest: &Manifest, tags: &[Tag
             let mut query = url::form_urlencoded::Serializer::for_suffix(path, start);
             query.extend_pairs(tags.iter().map(|tag| ("tag", tag.as_str())));
             let mut budget = session.budget();
-            let answer = send(session, &query.finish(), manifest, &mut budget).await?;
-            if is_unknown(answer.status()) {
+            match send(session, &query.finish(), &digest, manifest, &mut budget).await? {
+                // Nobody has said which tags were given.
+                None => tags.iter().collect(),
                 // Whatever is wrong with it otherwise, the next request is told too.
-                tags.iter().collect()
-            } else {
-                let answer = answer.expect_success().await?;
-                read_back(session, &digest, manifest, &mut budget).await?;
-                list_as_referrer(session, manifest, &answer, &mut budget).await?;
-                let confirmed = confirmed(answer.headers());
-                tags.iter().filter(|tag| !confirmed.contains(&tag.as_str())).collect()
+                Some(answer) if is_unknown(answer.status()) => tags.iter().collect(),
+                Some(answer) => {
+                    let answer = answer.expect_success().await?;
+                    read_back(session, &digest, manifest, &mut budget).await?;
+                    list_as_referrer(session, manifest, Some(&answer), &mut budget).await?;
+                    let confirmed = confirmed(answer.headers());
+                    tags.iter().filter(|tag| !confirmed.contains(&tag.as_str())).collect()
+                }
             }
         }
     };
@@ -94,14 +102,66 @@ fn confirmed(headers: &HeaderMap) -> Vec<&str> {
     values.flat_map(|value| value.split(',')).map(str::trim).collect()
 }
 
-/// Sends the manifest's bytes until there is an answer that no repetition would change.
+/// Sends the manifest's bytes to `path` until there is an answer that no repetition would change.
+///
+/// `None` when the answer that counts was lost, or was a failure of the registry's own, and the
+/// manifest is there under `key` all the same: it was stored, and whatever was said afterwards, as by
+/// a registry whose tags never change, is about a repetition.
 async fn send(
     session: &Session,
+    path: &str,
     key: &str,
     manifest: &Manifest,
     budget: &mut Budget,
-) -> Result<Answer> {
-    let path = format!("manifests/{key}");
+) -> Result<Option<Answer>> {
+    let request = request(session, path, manifest, budget).await?;
+    let mut is_doubtful = false;
+    let last = loop {
+        let error = match session.send(&request).await {
+            Ok(answer) => {
+                is_doubtful |= leaves_doubt(answer.status());
+                if !may_pass(&answer) {
+                    break Ok(answer);
+                }
+                answer.into_error().await
+            }
+            Err(error) => {
+                is_doubtful |= matches!(error, Error::Transport { .. } | Error::Stalled { .. });
+                error
+            }
+        };
+        if let Err(error) = session.wait(&request, error, budget).await {
+            break Err(error);
+        }
+    };
+    let is_taken = last.as_ref().is_ok_and(|answer| answer.status().is_success());
+    // In a box, because few pushes get here and all would carry its size.
+    if is_doubtful && !is_taken && Box::pin(is_there(session, key, manifest)).await {
+        return Ok(None);
+    }
+    last.map(Some)
+}
+
+/// Returns whether a request that got such an answer may have been done all the same.
+fn leaves_doubt(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT
+}
+
+/// Returns whether `key` names the manifest's very bytes, as far as one try tells.
+async fn is_there(session: &Session, key: &str, manifest: &Manifest) -> bool {
+    let mut budget = Budget::of_one_try(session.shared.options.retry);
+    let found = read_back(session, key, manifest, &mut budget).await;
+    found.inspect_err(|error| tracing::debug!(%error, key, "the manifest is not there")).is_ok()
+}
+
+/// Returns the request that pushes the manifest.
+async fn request(
+    session: &Session,
+    path: &str,
+    manifest: &Manifest,
+    budget: &mut Budget,
+) -> Result<Request> {
+    let path = format!("manifests/{path}");
     let url = loop {
         match session.url(&path).await {
             Ok(url) => break url,
@@ -119,7 +179,7 @@ async fn send(
     })?;
     request.headers.insert(CONTENT_TYPE, content_type);
     request.body = Body::Bytes(Bytes::from(manifest.bytes.clone()));
-    repeat(session, &request, budget).await
+    Ok(request)
 }
 
 /// Returns whether `key` stands for the manifest `digest`, as far as one `HEAD` tells. With the
@@ -136,15 +196,16 @@ pub(super) async fn is_at(session: &Session, key: &str, digest: &Digest) -> bool
 async fn list_as_referrer(
     session: &Session,
     manifest: &Manifest,
-    answer: &Answer,
+    answer: Option<&Answer>,
     budget: &mut Budget,
 ) -> Result<()> {
-    match manifest.subject() {
-        Some(subject) if answer.header(OCI_SUBJECT) != subject.digest.to_string() => {
-            referrers::note(session, &subject.digest, manifest, budget).await
-        }
-        _ => Ok(()),
-    }
+    let Some(subject) = manifest.subject().map(|subject| &subject.digest) else { return Ok(()) };
+    let is_listed = match answer {
+        Some(answer) => answer.header(OCI_SUBJECT) == subject.to_string(),
+        // What the lost answer said can be asked for.
+        None => referrers::are_kept_by_registry(session, subject, budget).await?,
+    };
+    if is_listed { Ok(()) } else { referrers::note(session, subject, manifest, budget).await }
 }
 
 async fn read_back(
@@ -161,6 +222,10 @@ async fn read_back(
     }
     // The header is missing or wrong with some registries; the bytes decide.
     let answer = ask(session, Method::GET, key, budget).await?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        let url = redacted(&answer.url);
+        return Err(Error::NotKept { url, source: Box::new(answer.into_error().await) });
+    }
     let mut answer = answer.expect_success().await?;
     let bytes = answer.read(MAX_MANIFEST_BYTES as u64).await?;
     if bytes == manifest.bytes {

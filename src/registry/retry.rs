@@ -67,6 +67,11 @@ impl Budget {
         Self { policy, attempt: 1 }
     }
 
+    /// Returns the budget of a question that is asked once, about something that has failed.
+    pub(super) fn of_one_try(policy: RetryPolicy) -> Self {
+        Self::new(RetryPolicy { attempts: 1, ..policy })
+    }
+
     /// Waits before the next try after `error`, or returns it when there is to be none.
     pub(super) async fn wait(
         &mut self,
