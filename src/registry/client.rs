@@ -115,6 +115,11 @@ impl Client {
         manifests::resolve(&self.origin(&reference.repository), reference).await
     }
 
+    /// Like [`Client::resolve`], but asks where a push goes, as who pushes.
+    pub async fn resolve_at_destination(&self, reference: &Reference) -> Result<Descriptor> {
+        manifests::resolve(&self.upstream(&reference.repository), reference).await
+    }
+
     /// Like [`Client::resolve`], but only by `HEAD`: `None` when that does not tell.
     pub async fn peek(&self, reference: &Reference) -> Result<Option<Descriptor>> {
         self.at_any_place(reference, async |session| manifests::peek(session, reference).await)
@@ -128,25 +133,22 @@ impl Client {
 
     /// Returns the size of a blob in `repository`, or `None` when it is not there.
     ///
-    /// Asks the registry itself, not its mirrors: that is what a push has to know.
+    /// Asks the registry itself, not its mirrors, which may lack what it has.
     pub async fn blob_exists(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<u64>> {
-        let session = self.upstream(repository);
-        let (path, mut budget) = (format!("blobs/{digest}"), session.budget());
-        let headers = HeaderMap::new();
-        let answer =
-            session.send_with_retries(Method::HEAD, &path, headers, "pull", &mut budget).await?;
-        match answer.status() {
-            StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::OK => match answer.content_length() {
-                Some(size) => Ok(Some(size)),
-                None => Err(answer.protocol("the blob's size is missing")),
-            },
-            _ => Err(answer.into_error().await),
-        }
+        size_of_blob(&self.origin(repository), digest).await
+    }
+
+    /// Like [`Client::blob_exists`], but asks where a push goes, as who pushes.
+    pub async fn blob_exists_at_destination(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<u64>> {
+        size_of_blob(&self.upstream(repository), digest).await
     }
 
     /// Begins to fetch a blob: from a mirror if one has it, else from the registry.
@@ -181,7 +183,7 @@ impl Client {
         let progress =
             Progress::begin(&self.shared, transfer, Direction::Pull, name, Some(descriptor.size));
         if descriptor.is_elsewhere() {
-            let session = self.upstream(repository);
+            let session = self.origin(repository);
             let registry = &session.host.access(&self.shared).await?.base;
             let opened = External::open(self, registry, descriptor, hasher.count()).await?;
             if let Some(external) = opened {
@@ -308,7 +310,7 @@ impl Client {
     /// Returns what the registry of `repository` said last of its quota, if anything.
     #[must_use]
     pub fn rate_limit(&self, repository: &Repository) -> Option<RateLimit> {
-        self.upstream(repository).host.quota()
+        self.origin(repository).host.quota()
     }
 
     /// Checks that `registry` accepts the user and password.
@@ -403,6 +405,21 @@ impl Client {
             }
         }
         done
+    }
+}
+
+async fn size_of_blob(session: &Session, digest: &Digest) -> Result<Option<u64>> {
+    let (path, mut budget) = (format!("blobs/{digest}"), session.budget());
+    let headers = HeaderMap::new();
+    let answer =
+        session.send_with_retries(Method::HEAD, &path, headers, "pull", &mut budget).await?;
+    match answer.status() {
+        StatusCode::NOT_FOUND => Ok(None),
+        StatusCode::OK => match answer.content_length() {
+            Some(size) => Ok(Some(size)),
+            None => Err(answer.protocol("the blob's size is missing")),
+        },
+        _ => Err(answer.into_error().await),
     }
 }
 

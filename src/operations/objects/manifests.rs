@@ -136,13 +136,13 @@ async fn check_part(
     let digest = &part.digest;
     let size = if is_manifest {
         let name = Reference::by_digest(repository.clone(), digest.clone());
-        match session.client.resolve(&name).await.map_err(Error::from) {
+        match session.client.resolve_at_destination(&name).await.map_err(Error::from) {
             Ok(found) => Some(found.size),
             Err(error) if error.kind == Kind::NotFound => None,
             Err(error) => return Err(error),
         }
     } else {
-        session.client.blob_exists(repository, digest).await?
+        session.client.blob_exists_at_destination(repository, digest).await?
     };
     let (what, command) = if is_manifest { ("manifest", "manifest") } else { ("blob", "blob") };
     let repository = repository.familiar();

@@ -78,6 +78,45 @@ fn readers_and_writers_are_different_people() {
     missing.expect_error("/nowhere.json");
 }
 
+/// Commands that only look must be who reads, not who writes.
+#[test]
+fn whoever_only_looks_is_who_reads() {
+    let Some((context, registry)) = context_and_registry(Auth::Token) else { return };
+    let name = registry.reference("team/app:1");
+    let repository = registry.reference("team/app");
+    let file = context.path("people.json");
+    let file = file.to_str().unwrap();
+    login(&context, &registry, ["--authfile", file]).success();
+    context.rpub(["build-push", "--dest-authfile", file, "-t", &name, "app"]).success();
+    let read = ["--src-authfile", file];
+    let manifest = context.rpub(["manifest", "get", &name]).args(read).success().json();
+    let config = manifest["config"]["digest"].as_str().unwrap();
+    let blob = format!("{repository}@{config}");
+    for words in [
+        &["pull", &name][..],
+        &["digest", &name],
+        &["manifest", "head", &name],
+        &["manifest", "get", &name],
+        &["blob", "head", &blob],
+        &["blob", "get", &blob],
+        &["tag", "ls", &repository],
+        &["referrers", &name],
+        &["validate", &name],
+        &["validate", "--fast", &name],
+        &["manifest", "diff", &name, &name],
+        &["mutate", "--dry-run", "--label=a=b", &name],
+    ] {
+        context.rpub(words).args(read).success();
+        context.rpub(words).args(["--dest-authfile", file]).code(4);
+    }
+    // What a push has to know is asked as who pushes.
+    context.write("manifest.json", manifest.to_string());
+    let other = registry.reference("team/app:2");
+    let put = || context.rpub(["manifest", "put", &other, "manifest.json"]);
+    put().args(["--dest-authfile", file]).success();
+    put().args(read).code(4);
+}
+
 #[test]
 fn a_token_opens_its_registry_and_no_other() {
     let Some((context, registry)) = context_and_registry(Auth::Token) else { return };
