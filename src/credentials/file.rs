@@ -158,7 +158,8 @@ impl ConfigFile {
     }
 }
 
-/// Parses a JSON object; an empty text is an empty one.
+/// Parses a JSON object; an empty text is an empty one. Of what is there twice the last counts, as
+/// with the other programs that read these files.
 fn parse_object(text: &[u8]) -> serde_json::Result<Map<String, Value>> {
     if text.trim_ascii().is_empty() { Ok(Map::new()) } else { serde_json::from_slice(text) }
 }
@@ -312,6 +313,16 @@ mod tests {
         assert_eq!(user("r.example/team/app"), "c");
         assert_eq!(user("r.example/team/other"), "b");
         assert_eq!(user("r.example/else"), "a");
+    }
+
+    #[test]
+    fn of_what_is_there_twice_the_last_counts() {
+        let entry = r#"{"auths":{"r.example":{"auth":"YTox"},"r.example":{"auth":"Yjox"}}}"#;
+        assert_eq!(lookup(entry, "r.example/x"), Some(of("b", "1")));
+        let field = r#"{"auths":{"r.example":{"auth":"YTox","auth":"Yjox"}}}"#;
+        assert_eq!(lookup(field, "r.example/x"), Some(of("b", "1")));
+        let list = r#"{"auths":{"r.example":{"auth":"YTox"}},"auths":{"s.example":{}}}"#;
+        assert_eq!(lookup(list, "r.example/x"), None);
     }
 
     #[test]
