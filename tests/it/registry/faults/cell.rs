@@ -19,6 +19,8 @@ use super::world::World;
 const LIMIT: Duration = Duration::from_secs(60);
 /// Most that a client may take of what has no end: a manifest's limit, and what is on its way.
 const MOST_TAKEN: u64 = 24 << 20;
+/// The same of a list, which has a higher limit.
+const MOST_TAKEN_OF_LIST: u64 = 48 << 20;
 
 /// How a cell ended.
 pub(super) struct Outcome {
@@ -46,7 +48,7 @@ pub(super) async fn play(row: usize, fault: Fault, kind: Kind) -> Outcome {
             Ok(Ok(())) => ("ok", String::new()),
             Ok(Err(error)) => (word(error), text_of(error)),
         };
-        let complaints = complaints(&world, &text, begun.elapsed());
+        let complaints = complaints(&world, kind, &text, begun.elapsed());
         (word, text, complaints)
     });
     // A panic is the outcome of this cell only.
@@ -82,12 +84,13 @@ fn text_of(error: &registry::Error) -> String {
     text
 }
 
-fn complaints(world: &World, text: &str, elapsed: Duration) -> Vec<String> {
+fn complaints(world: &World, kind: Kind, text: &str, elapsed: Duration) -> Vec<String> {
     let mut found = Vec::new();
     if elapsed > LIMIT {
         found.push(format!("took {elapsed:?}"));
     }
-    if world.server.sent() > MOST_TAKEN {
+    let most_taken = if kind.gets_list() { MOST_TAKEN_OF_LIST } else { MOST_TAKEN };
+    if world.server.sent() > most_taken {
         found.push(format!("took {} bytes of what has no end", world.server.sent()));
     }
     let events = world.events.events();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rpub::blob::{BytesSource, Source};
 use rpub::event::TransferId;
 use rpub::image::{Descriptor, Digest, Reference, Repository};
-use rpub::registry::{Error, Growing, Growth};
+use rpub::registry::{Error, Growing, Growth, Pages};
 
 use super::fault::Fault;
 use super::origin::{self, Route};
@@ -32,9 +32,15 @@ pub(super) enum Kind {
     UploadPut,
     UploadPatch,
     UploadDelete,
+    UploadGet,
+    RangedPatch,
+    TagList,
+    Referrers,
+    Catalog,
+    ManifestDelete,
 }
 
-pub(super) const KINDS: [Kind; 16] = [
+pub(super) const KINDS: [Kind; 22] = [
     Kind::Ping,
     Kind::TokenGet,
     Kind::TokenPost,
@@ -51,6 +57,12 @@ pub(super) const KINDS: [Kind; 16] = [
     Kind::UploadPut,
     Kind::UploadPatch,
     Kind::UploadDelete,
+    Kind::UploadGet,
+    Kind::RangedPatch,
+    Kind::TagList,
+    Kind::Referrers,
+    Kind::Catalog,
+    Kind::ManifestDelete,
 ];
 
 impl Kind {
@@ -73,6 +85,12 @@ impl Kind {
             Self::UploadPut => "upload PUT",
             Self::UploadPatch => "upload PATCH",
             Self::UploadDelete => "upload DELETE",
+            Self::UploadGet => "upload GET",
+            Self::RangedPatch => "upload PATCH, range",
+            Self::TagList => "tag list GET",
+            Self::Referrers => "referrers GET",
+            Self::Catalog => "catalog GET",
+            Self::ManifestDelete => "manifest DELETE",
         }
     }
 
@@ -80,6 +98,7 @@ impl Kind {
     pub(super) fn matches(self, request: &Request) -> bool {
         let route = origin::route(&request.path);
         let mounts = request.query.contains("mount=");
+        let is_ranged = !request.header("content-range").is_empty();
         match (self, request.method.as_str(), route) {
             (Self::Ping, "GET", Route::Version)
             | (Self::TokenGet, "GET", Route::Token)
@@ -89,8 +108,14 @@ impl Kind {
             | (Self::ManifestPut, "PUT", Route::Manifest { .. })
             | (Self::BlobHead, "HEAD", Route::Blob { .. })
             | (Self::UploadPut, "PUT", Route::Upload { .. })
-            | (Self::UploadPatch, "PATCH", Route::Upload { .. })
-            | (Self::UploadDelete, "DELETE", Route::Upload { .. }) => true,
+            | (Self::UploadDelete, "DELETE", Route::Upload { .. })
+            | (Self::UploadGet, "GET", Route::Upload { .. })
+            | (Self::TagList, "GET", Route::Tags { .. })
+            | (Self::Referrers, "GET", Route::Referrers { .. })
+            | (Self::Catalog, "GET", Route::Catalog)
+            | (Self::ManifestDelete, "DELETE", Route::Manifest { .. }) => true,
+            (Self::UploadPatch, "PATCH", Route::Upload { .. }) => !is_ranged,
+            (Self::RangedPatch, "PATCH", Route::Upload { .. }) => is_ranged,
             (Self::BlobGet, "GET", Route::Blob { .. }) => request.header("range").is_empty(),
             (Self::BlobRange, "GET", Route::Blob { .. }) => !request.header("range").is_empty(),
             (Self::UploadPost, "POST", Route::Uploads { .. }) => !mounts,
@@ -106,21 +131,19 @@ impl Kind {
                 Some((Self::BlobGet, Fault::travels("", Travel::Cut(At::HalfTheBody)).once()))
             }
             Self::UploadDelete => Some((Self::UploadPatch, Fault::says("", 500))),
+            Self::UploadGet => Some((Self::UploadPut, Fault::says("", 503).once())),
+            Self::RangedPatch => Some((Self::UploadPut, Fault::says("", 413).once())),
             _ => None,
         }
     }
 
     /// Whether the registry's answer has a body that is read.
     pub(super) fn is_answered_at_length(self) -> bool {
-        matches!(
-            self,
-            Self::TokenGet
-                | Self::TokenPost
-                | Self::ManifestByTag
-                | Self::ManifestByDigest
-                | Self::BlobGet
-                | Self::BlobRange
-        )
+        self.gets_token() || self.gets_manifest() || self.gets_blob() || self.gets_list()
+    }
+
+    pub(super) fn gets_list(self) -> bool {
+        matches!(self, Self::TagList | Self::Referrers | Self::Catalog)
     }
 
     pub(super) fn has_json(self) -> bool {
@@ -153,12 +176,27 @@ impl Kind {
 
     /// Whether the request has a body.
     pub(super) fn sends(self) -> bool {
-        matches!(self, Self::TokenPost | Self::ManifestPut | Self::UploadPut | Self::UploadPatch)
+        matches!(self, Self::TokenPost | Self::ManifestPut) || self.sends_blob()
+    }
+
+    fn sends_blob(self) -> bool {
+        matches!(self, Self::UploadPut | Self::UploadPatch | Self::RangedPatch)
+    }
+
+    /// Whether the registry is changed by the request, which can be done though the answer denies it.
+    pub(super) fn changes(self) -> bool {
+        let is_upload = matches!(self, Self::UploadPost | Self::Mount | Self::UploadDelete);
+        is_upload || self.sends_blob() || matches!(self, Self::ManifestPut | Self::ManifestDelete)
+    }
+
+    pub(super) fn puts_manifest(self) -> bool {
+        self == Self::ManifestPut
     }
 
     /// Whether the answer says where the upload goes on.
     pub(super) fn is_told_location(self) -> bool {
-        matches!(self, Self::UploadPost | Self::UploadPatch)
+        let is_told = matches!(self, Self::UploadPost | Self::UploadPatch);
+        is_told || matches!(self, Self::UploadGet | Self::RangedPatch)
     }
 
     /// Whether the registry is asked for the challenge alone.
@@ -194,11 +232,38 @@ impl Kind {
             }
             Self::ManifestPut | Self::ReadBack => put_manifest(world).await,
             Self::BlobGet | Self::BlobRange => fetch(world).await,
-            Self::BlobHead | Self::UploadPost | Self::UploadPut => push(world, &[]).await,
+            Self::BlobHead
+            | Self::UploadPost
+            | Self::UploadPut
+            | Self::UploadGet
+            | Self::RangedPatch => push(world, &[]).await,
             Self::Mount => push(world, &["team/app"]).await,
             Self::UploadPatch | Self::UploadDelete => grow(world).await,
+            Self::TagList => {
+                let repository = world.reference("team/app:1").repository;
+                all(world.client.tags(&repository, None)).await
+            }
+            Self::Catalog => {
+                let (registry, _) = world.login();
+                all(world.client.repositories(&registry, None)).await
+            }
+            Self::Referrers => {
+                let repository = world.reference("team/app:1").repository;
+                let subject = manifest().digest;
+                world.client.referrers(&repository, &subject, None).await.map(drop)
+            }
+            Self::ManifestDelete => {
+                let repository = world.reference("team/app:1").repository;
+                world.client.delete_manifest(&repository, &manifest().digest).await
+            }
         }
     }
+}
+
+/// Reads a list to its end. What it says is the registry's word, which nothing can be held against.
+async fn all(mut pages: Pages) -> Result<(), Error> {
+    while pages.next().await?.is_some() {}
+    Ok(())
 }
 
 async fn put_manifest(world: &World) -> Result<(), Error> {

@@ -9,6 +9,7 @@ mod cell;
 mod fault;
 mod kind;
 mod origin;
+mod program;
 mod rows;
 mod table;
 mod ways;

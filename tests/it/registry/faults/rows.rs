@@ -230,6 +230,11 @@ fn statuses() -> Vec<Fault> {
         rows.push(Fault::says(&status.to_string(), status).always());
     }
     rows.push(Fault::says("403", 403).once());
+    let done = Fault::changes("500 though it is done", |reply| Reply { status: 500, ..reply });
+    let done = done.fits(Kind::changes);
+    rows.extend([done.clone().once(), done.always()]);
+    let name = "201 though nothing is done";
+    rows.push(Fault::instead(name, |_, _| Reply::new(201)).fits(Kind::puts_manifest));
     for status in [408, 500, 502, 503, 504] {
         let fault = Fault::says(&status.to_string(), status);
         rows.extend([fault.clone().once(), fault.clone().twice(), fault.always()]);

@@ -1,7 +1,7 @@
 //! One cell's world: a client, a registry that fails as told, and two that watch for secrets.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use super::origin::{Auth, Content, IDENTITY, PASSWORD, Registry, USERNAME};
 use super::wire::{Reply, Request, Server, Service, Travel};
 use crate::context::Authority;
 
-/// Returns the blob that is moved: several network packets long.
+/// Returns the blob that is moved: several network packets long, and more than the smallest part.
 pub(super) fn blob() -> &'static [u8] {
     static BLOB: OnceLock<Vec<u8>> = OnceLock::new();
     BLOB.get_or_init(|| {
-        let squares = (0_u32..50_000).map(|at| at.wrapping_mul(at) >> 3);
+        let squares = (0_u32..80_000).map(|at| at.wrapping_mul(at) >> 3);
         squares.flat_map(u32::to_le_bytes).collect()
     })
 }
@@ -37,6 +37,18 @@ pub(super) fn manifest() -> Manifest {
         blob().len()
     );
     Manifest::parse(text.into_bytes(), None).unwrap()
+}
+
+/// Returns a manifest that refers to [`manifest`].
+fn referrer() -> String {
+    let (subject, config) = (manifest(), rpub::image::Digest::of(b"{}"));
+    let (kind, digest, size) = (media_type::OCI_MANIFEST, &subject.digest, subject.bytes.len());
+    let empty = format!(
+        r#"{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{config}","size":2}}"#
+    );
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{kind}","artifactType":"x/signature","config":{empty},"layers":[{empty}],"subject":{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}}}"#
+    )
 }
 
 /// Remembers every event.
@@ -60,13 +72,16 @@ struct Injector {
     registry: Arc<Registry>,
     faults: Vec<(Kind, Fault, AtomicU32)>,
     setting: OnceLock<Setting>,
+    /// Whether anything goes wrong yet.
+    has_begun: AtomicBool,
 }
 
 impl Injector {
     /// Returns the fault that befalls this request.
     fn fault(&self, request: &Request) -> Option<&Fault> {
+        let has_begun = self.has_begun.load(Ordering::Relaxed);
         let (_, fault, _) = self.faults.iter().find(|(kind, fault, played)| {
-            kind.matches(request) && played.load(Ordering::Relaxed) < fault.times
+            has_begun && kind.matches(request) && played.load(Ordering::Relaxed) < fault.times
         })?;
         Some(fault)
     }
@@ -142,6 +157,8 @@ impl World {
             content.put_blob("team/app", blob());
             content.put_blob("team/app", b"{}");
             content.put_manifest("team/app", "1", media_type::OCI_MANIFEST, &manifest().bytes);
+            let (kind, referrer) = (media_type::OCI_MANIFEST, referrer());
+            content.put_manifest("team/app", "signed", kind, referrer.as_bytes());
         }
         let make = |auth, scheme, prefix| Arc::new(Registry::new(auth, scheme, prefix, &content));
         let start =
@@ -160,6 +177,7 @@ impl World {
             registry: Arc::clone(&registry),
             faults: faults.map(|(kind, fault)| (kind, fault, AtomicU32::new(0))).collect(),
             setting: OnceLock::new(),
+            has_begun: AtomicBool::new(true),
         });
         let server = Server::start(Arc::<Injector>::clone(&injector), tls);
         let setting =
@@ -167,6 +185,11 @@ impl World {
         injector.setting.set(setting).ok().unwrap();
         let (client, events) = client(kind, fault, &server);
         Self { client, events, content, other, asking, server, _others: others, injector }
+    }
+
+    /// Has everything work, or not.
+    pub(super) fn fail(&self, fails: bool) {
+        self.injector.has_begun.store(fails, Ordering::Relaxed);
     }
 
     /// Returns how often the fault was played.
