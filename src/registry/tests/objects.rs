@@ -145,6 +145,21 @@ async fn a_registry_that_lists_referrers_is_left_to_it() {
     assert_eq!(world.script.log(), ["PUT /v2/a/lists/manifests/1", "HEAD /v2/a/lists/manifests/1"]);
 }
 
+/// A push whose answer was lost is known by what is there, when its repetition is refused. One that
+/// was refused at once is not looked for.
+#[tokio::test]
+async fn a_manifest_whose_answer_was_lost_is_looked_for() {
+    let (world, referrer) = subject_world();
+    world.client.push_manifest(&world.reference("a/silent:1"), &referrer).await.unwrap();
+    let (put, head) = ("PUT /v2/a/silent/manifests/1", "HEAD /v2/a/silent/manifests/1");
+    let referrers = format!("GET /v2/a/silent/referrers/{}", Digest::of(CONTENT));
+    assert_eq!(world.script.log(), [put, put, head, &referrers]);
+    assert_eq!(world.script.unmatched(), [] as [&str; 0]);
+    let refused = world.client.push_manifest(&world.reference("a/refused:1"), &referrer).await;
+    assert!(matches!(refused, Err(Error::Status(status)) if status.is_immutable_tag()));
+    assert_eq!(world.script.log()[4..], ["PUT /v2/a/refused/manifests/1"]);
+}
+
 /// Wire row U19: else the index under the fallback tag gets it: once, with its annotations and its
 /// artifact type, on the condition that nobody else has changed it, and again when somebody has.
 #[tokio::test]
