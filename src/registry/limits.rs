@@ -61,8 +61,9 @@ pub(super) fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = text(headers, RETRY_AFTER.as_str()).trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is longer than anybody waits.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     // `GMT` is a zone name of RFC 2822's obsolete part.
     let date = rfc2822::parse(&text.replace("GMT", "+0000")).ok()?.timestamp();
@@ -131,6 +132,7 @@ mod tests {
         assert_eq!(read("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), Some(37));
         assert_eq!(read("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
         assert_eq!(read("retry-after", "soon"), None);
+        assert_eq!(read("retry-after", "9999999999999999999999999"), Some(u64::MAX));
         assert_eq!(read("x-retry-after", "784111790"), Some(50));
         assert_eq!(read("x-ratelimit-reset", "784111790"), None);
         let spent = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111790")];

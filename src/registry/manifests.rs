@@ -242,7 +242,7 @@ async fn fetch(session: &Session, reference: &Reference, budget: &mut Budget) ->
     let key = reference.manifest_key();
     loop {
         let answer = ask(session, Method::GET, &key, budget).await?.expect_success().await?;
-        match read(answer, reference).await {
+        match read(session, answer, reference).await {
             Ok(manifest) => return Ok(manifest),
             Err(error) => {
                 let what = format!("GET {}/manifests/{key}", session.repository);
@@ -252,7 +252,7 @@ async fn fetch(session: &Session, reference: &Reference, budget: &mut Budget) ->
     }
 }
 
-async fn read(mut answer: Answer, reference: &Reference) -> Result<Manifest> {
+async fn read(session: &Session, mut answer: Answer, reference: &Reference) -> Result<Manifest> {
     let bytes = answer.read(MAX_MANIFEST_BYTES as u64).await?;
     let url = redacted(&answer.url);
     if let Some(expected) = &reference.digest {
@@ -267,7 +267,11 @@ async fn read(mut answer: Answer, reference: &Reference) -> Result<Manifest> {
     let said = answer.header(CONTENT_DIGEST);
     if reference.digest.is_none() && !said.is_empty() && said != manifest.digest.to_string() {
         // Many registries get this header wrong, so it only counts when a digest was asked for.
-        tracing::debug!(said, actual = %manifest.digest, "the registry names another digest");
+        let host = &session.host.name;
+        session.shared.warn_once(format!(
+            "registry `{host}` names a manifest by a digest that it does not have; the digest \
+             computed of its bytes is used"
+        ));
     }
     Ok(manifest)
 }

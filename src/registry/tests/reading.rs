@@ -43,6 +43,10 @@ async fn the_digest_of_a_header_is_not_believed() {
     let world = World::new("reading.toml");
     let by_tag = world.client.manifest(&world.reference("a/liar:1")).await.unwrap();
     assert_eq!(by_tag.digest, manifest().digest);
+    world.client.manifest(&world.reference("a/liar:1")).await.unwrap();
+    let warnings = world.events.events().into_iter();
+    let warnings = warnings.filter(|event| matches!(event, Event::Warning { .. })).count();
+    assert_eq!(warnings, 1, "it is said once");
     let by_digest = world.reference(&format!("a/liar@{}", Digest::of(b"other")));
     let error = world.client.manifest(&by_digest).await.unwrap_err();
     assert!(matches!(error, Error::ManifestDigest { .. }), "{error}");
