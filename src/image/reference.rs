@@ -207,15 +207,6 @@ impl Reference {
         Self { repository, tag: None, digest: Some(digest) }
     }
 
-    /// Returns whether a text, which is a reference, names no registry.
-    #[must_use]
-    pub fn is_short(text: &str) -> bool {
-        let is_hub = |name: &str| name == DEFAULT_REGISTRY || name == "index.docker.io";
-        let name = text.split('@').next().unwrap_or_default();
-        let (domain, path) = split_domain(name);
-        domain == DEFAULT_REGISTRY && path == name && !name.split('/').next().is_some_and(is_hub)
-    }
-
     /// Returns the registry.
     #[must_use]
     pub fn registry(&self) -> &RegistryName {

@@ -53,8 +53,8 @@ pub use download::{Attempts, Download, DownloadRequest};
 pub use error::{Error, Kind, Limit, StatusError};
 pub use growing::{Growing, Growth};
 pub use hosts::{
-    Alias, Endpoint, Headers, HostSettings, Hosts, HostsError, IdentityFiles, PullTarget, Reach,
-    Resolve, Role, TlsFiles, TransportRule,
+    Endpoint, Headers, HostSettings, Hosts, HostsError, IdentityFiles, PullTarget, Reach, Resolve,
+    Role, TlsFiles, TransportRule,
 };
 pub use limits::RateLimit;
 pub use lists::Pages;

@@ -1,6 +1,5 @@
 //! `registries.conf` of the containers tools (containers-registries.conf(5), version 2).
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
@@ -15,17 +14,7 @@ use crate::image::{Reference, RegistryName, Repository};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Registries {
     entries: Vec<Entry>,
-    aliases: BTreeMap<String, Option<Alias>>,
     credential_helpers: Option<Vec<String>>,
-}
-
-/// A short name's meaning, and who says so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alias {
-    /// What the short name means.
-    pub repository: Repository,
-    /// The file that says so.
-    pub path: PathBuf,
 }
 
 /// A `[[registry]]` table.
@@ -129,8 +118,6 @@ pub(super) struct Match<'a> {
 struct RawFile {
     #[serde(default)]
     registry: Vec<Spanned<RawEntry>>,
-    #[serde(default)]
-    aliases: BTreeMap<Spanned<String>, Spanned<String>>,
     credential_helpers: Option<Vec<String>>,
     /// Only in the format's first version.
     registries: Option<Spanned<toml::Value>>,
@@ -176,10 +163,6 @@ impl Registries {
         for entry in raw.registry {
             registries.add(&source, entry)?;
         }
-        for (name, target) in raw.aliases {
-            let alias = alias(&source, &name, &target)?;
-            registries.aliases.insert(name.into_inner(), alias);
-        }
         Ok(registries)
     }
 
@@ -206,7 +189,6 @@ impl Registries {
             self.entries.retain(|earlier| earlier.prefix != entry.prefix);
             self.entries.push(entry);
         }
-        self.aliases.extend(later.aliases);
         if later.credential_helpers.is_some() {
             self.credential_helpers = later.credential_helpers;
         }
@@ -227,10 +209,6 @@ impl Registries {
         // A prefix that names a tag or digest leaves nothing of the repository.
         let rest = name.get(length..).unwrap_or_default().to_owned();
         Some(Match { entry, rest })
-    }
-
-    pub(super) fn alias(&self, name: &str) -> Option<&Alias> {
-        self.aliases.get(name)?.as_ref()
     }
 
     pub(super) fn credential_helpers(&self) -> &[String] {
@@ -388,34 +366,4 @@ pub(super) fn proxy_text(
     }
     let reason = "a `proxy` is a URL with the scheme http, https, socks5 or socks5h";
     Err(source.invalid(&proxy.span(), reason))
-}
-
-fn alias(
-    source: &Source<'_>,
-    name: &Spanned<String>,
-    target: &Spanned<String>,
-) -> Result<Option<Alias>, HostsError> {
-    let short = name.get_ref();
-    let is_short = short.parse::<Reference>().is_ok_and(|parsed| {
-        parsed.tag.is_none() && parsed.digest.is_none() && Reference::is_short(short)
-    });
-    if !is_short {
-        let reason = format!("`{short}` is not a short name without tag and digest");
-        return Err(source.invalid(&name.span(), reason));
-    }
-    let text = target.get_ref();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    match text.parse::<Reference>() {
-        Ok(found)
-            if found.tag.is_none() && found.digest.is_none() && !Reference::is_short(text) =>
-        {
-            Ok(Some(Alias { repository: found.repository, path: source.path.to_owned() }))
-        }
-        _ => {
-            let reason = format!("`{text}` is not a full name without tag and digest");
-            Err(source.invalid(&target.span(), reason))
-        }
-    }
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 
 pub use certificates::{IdentityFiles, TlsFiles};
-pub use containers::{Alias, PullTarget};
+pub use containers::PullTarget;
 pub use error::HostsError;
 pub use reach::{Headers, Reach, Resolve, TransportRule};
 
@@ -152,12 +152,6 @@ impl Hosts {
     /// Allows unverified TLS and plain HTTP for `registry`.
     pub fn allow_insecure(&mut self, registry: RegistryName) {
         self.settings.insecure.push(registry);
-    }
-
-    /// Returns what the short name `name`, without tag and digest, means by an alias.
-    #[must_use]
-    pub fn alias(&self, name: &str) -> Option<&Alias> {
-        self.registries.alias(name)
     }
 
     /// Returns the credential helpers that `registries.conf` names, in their order.
