@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::file::ConfigFile;
 use super::{Credential, Error, Form, Keyring, Locations, Result, Secret};
@@ -42,7 +43,7 @@ pub enum Outcome {
     /// It has a token for the registry.
     RegistryToken,
     /// It could not be asked, and was passed over.
-    PassedOver(Error),
+    PassedOver(Arc<Error>),
     /// It could not be asked; the lookup ends with this error.
     Failed(Error),
 }
@@ -78,19 +79,31 @@ pub(super) enum Source<'a> {
     Named(&'a Path, Form),
 }
 
+/// What a lookup does next.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step<'a> {
+    /// Reads a configuration.
+    Read(Source<'a>),
+    /// Asks a helper that `registries.conf` names.
+    Ask(&'a str),
+}
+
 impl Locations {
     /// Returns where to look, the most important first.
-    pub(super) fn sources(&self) -> Vec<Source<'_>> {
+    pub(super) fn steps(&self) -> Vec<Step<'_>> {
         if let Some(file) = &self.only {
-            return vec![Source::Named(&file.path, file.form)];
+            return vec![Step::Read(Source::Named(&file.path, file.form))];
         }
-        let mut sources = Vec::new();
-        sources.extend(self.environment.as_ref().map(Source::Environment));
-        sources.extend(self.auth_files.iter().map(|path| Source::File(path, Form::Containers)));
-        let docker = self.docker_config.as_deref();
-        sources.extend(docker.map(|path| Source::File(path, Form::Docker)));
-        sources.extend(self.legacy_docker_config.as_deref().map(Source::Legacy));
-        sources
+        let containers = self.auth_files.iter().map(|path| Source::File(path, Form::Containers));
+        let docker = self.docker_config.iter().map(|path| Source::File(path, Form::Docker));
+        let legacy = self.legacy_docker_config.as_deref().map(Source::Legacy);
+        let files = containers.chain(docker).chain(legacy);
+        let mut steps = Vec::new();
+        steps.extend(self.environment.as_ref().map(Source::Environment).map(Step::Read));
+        steps.extend(self.early_helpers.iter().map(|name| Step::Ask(name)));
+        steps.extend(files.map(Step::Read));
+        steps.extend(self.late_helpers.iter().map(|name| Step::Ask(name)));
+        steps
     }
 }
 
@@ -186,10 +199,14 @@ impl fmt::Display for Outcome {
             Self::Password(user) => write!(f, "user `{user}`"),
             Self::IdentityToken => f.write_str("an identity token"),
             Self::RegistryToken => f.write_str("a registry token"),
-            Self::PassedOver(error) | Self::Failed(error) => {
-                error.fmt(f)?;
-                error.source().map_or(Ok(()), |source| write!(f, ": {source}"))
-            }
+            Self::PassedOver(error) => with_cause(error, f),
+            Self::Failed(error) => with_cause(error, f),
         }
     }
+}
+
+/// Writes an error, and what it comes from.
+fn with_cause(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{error}")?;
+    error.source().map_or(Ok(()), |source| write!(f, ": {source}"))
 }

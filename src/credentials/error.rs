@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -79,6 +80,9 @@ pub enum Error {
         /// How long it had.
         timeout: Duration,
     },
+    /// No place has a login, and a helper of `registries.conf`, which may have one, was passed over.
+    #[error("no login was found, but a helper of `registries.conf` could not be asked")]
+    PassedOver(#[source] Arc<Error>),
     /// A keyring could not be used.
     #[error("the {keyring} cannot be used")]
     Keyring {
@@ -109,6 +113,17 @@ impl Error {
                      credentials file"
                 ))
             }
+            Self::PassedOver(cause) => match &**cause {
+                Self::HelperStart { program, source }
+                    if source.kind() == io::ErrorKind::NotFound =>
+                {
+                    Some(format!(
+                        "install `{program}`, or take it out of `credential-helpers` in \
+                         `registries.conf`"
+                    ))
+                }
+                cause => cause.remedy(),
+            },
             Self::Helper { program, action: "get", key, .. }
             | Self::HelperTimeout { program, key, .. } => {
                 Some(format!("see what it says to `echo {key} | {program} get`"))

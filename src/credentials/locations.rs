@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use super::{RegistryToken, Secret};
 
+/// The name among the helpers of `registries.conf` that means the files
+/// (containers-registries.conf(5), "Credential helpers").
+const FILES: &str = "containers-auth.json";
+
 /// Where credentials are kept. Files that do not exist are passed over, but for [`Locations::only`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locations {
@@ -21,6 +25,10 @@ pub struct Locations {
     pub docker_config: Option<PathBuf>,
     /// What docker had before: `~/.dockercfg`.
     pub legacy_docker_config: Option<PathBuf>,
+    /// The helpers that `registries.conf` wants asked before the files.
+    pub early_helpers: Vec<String>,
+    /// The helpers that it wants asked after them.
+    pub late_helpers: Vec<String>,
     /// How long a helper may take.
     pub helper_timeout: Duration,
 }
@@ -66,12 +74,24 @@ impl Default for Locations {
             auth_files: Vec::new(),
             docker_config: None,
             legacy_docker_config: None,
+            early_helpers: Vec::new(),
+            late_helpers: Vec::new(),
             helper_timeout: Duration::from_secs(30),
         }
     }
 }
 
 impl Locations {
+    /// Takes over the `credential-helpers` of `registries.conf`: those before the name that means
+    /// the files are asked before these, all others after.
+    pub(super) fn set_helpers(&mut self, names: &[String]) {
+        let mut parts = names.splitn(2, |name| name == FILES);
+        let first = parts.next().unwrap_or_default();
+        let (early, late) = parts.next().map_or((&[][..], first), |rest| (first, rest));
+        self.early_helpers = early.to_vec();
+        self.late_helpers = late.iter().filter(|name| *name != FILES).cloned().collect();
+    }
+
     /// Returns the file that a login is saved in.
     pub(super) fn login_file(&self) -> Option<LoginFile> {
         self.only.clone().or_else(|| self.docker_config.clone().map(LoginFile::docker))

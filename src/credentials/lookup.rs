@@ -1,10 +1,12 @@
 //! Which credential opens a repository.
 
-use super::attempt::{Attempt, Failure, Outcome, Place, Source};
+use std::sync::Arc;
+
+use super::attempt::{Attempt, Failure, Outcome, Place, Source, Step};
 use super::file::ConfigFile;
 use super::helper::Helper;
-use super::{Credential, Keyring, Locations, Lookup, Result, Secret, save};
-use crate::image::Repository;
+use super::{Credential, Error, Form, Keyring, Locations, Lookup, Result, Secret, save};
+use crate::image::{RegistryName, Repository};
 
 /// The credentials in files, helpers and keyrings.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,14 @@ impl Credentials {
     #[must_use]
     pub fn new(locations: Locations) -> Self {
         Self { locations }
+    }
+
+    /// Takes over the `credential-helpers` of `registries.conf`, in their order; the name
+    /// `containers-auth.json` among them means the files. Without that name, the files come first.
+    #[must_use]
+    pub fn with_helpers(mut self, names: &[String]) -> Self {
+        self.locations.set_helpers(names);
+        self
     }
 
     /// Returns the headers that docker's file wants sent to registries, `HttpHeaders`. Values may be
@@ -48,11 +58,13 @@ impl Credentials {
     /// Returns what the places say that come before the one where logins are saved.
     #[must_use]
     pub fn explain_earlier(&self, repository: &Repository) -> Vec<Attempt> {
-        let Locations { tokens, environment, auth_files, helper_timeout, .. } = &self.locations;
+        let Locations { tokens, environment, auth_files, early_helpers, helper_timeout, .. } =
+            &self.locations;
         let mut earlier = Locations { tokens: tokens.clone(), ..Locations::default() };
         if self.locations.only.is_none() {
             earlier.environment.clone_from(environment);
             earlier.auth_files.clone_from(auth_files);
+            earlier.early_helpers.clone_from(early_helpers);
             earlier.helper_timeout = *helper_timeout;
         }
         Self::new(earlier).explain(repository)
@@ -75,18 +87,68 @@ impl Credentials {
             note(Attempt { place: token.place(), outcome: Outcome::of(found.as_ref()) });
             return Ok(found);
         }
-        for source in self.locations.sources() {
-            let failed = |error| Failure::at(source.place(None), error);
-            let Some(config) = source.read().map_err(failed)? else {
-                note(Attempt { place: source.place(None), outcome: Outcome::Absent });
-                continue;
+        let registry = &repository.registry;
+        let mut passed_over = None;
+        for step in self.locations.steps() {
+            let found = match step {
+                Step::Read(source) => self.search_at(source, repository, note)?,
+                Step::Ask(name) => match self.ask(name, registry, Form::Containers, note) {
+                    Ok(found) => found,
+                    Err(failure) => {
+                        let Failure { place, error } = *failure;
+                        let error = Arc::new(error);
+                        tracing::debug!(%error, "helper passed over");
+                        let outcome = Outcome::PassedOver(Arc::clone(&error));
+                        note(Attempt { place: place.clone(), outcome });
+                        passed_over.get_or_insert((place, error));
+                        None
+                    }
+                },
             };
-            let found = self.search_in(source, &config, repository, note)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        // Who has a login in that helper would else be taken for nobody.
+        passed_over
+            .map_or(Ok(None), |(place, error)| Err(Failure::at(place, Error::PassedOver(error))))
+    }
+
+    /// Asks a helper by the keys that it may know the registry by.
+    fn ask(
+        &self,
+        name: &str,
+        registry: &RegistryName,
+        form: Form,
+        note: &mut Note<'_>,
+    ) -> Result<Option<Credential>, Box<Failure>> {
+        for key in save::keys_of(registry, form) {
+            let place = Place::Helper { name: name.to_owned(), key: key.to_owned() };
+            let found = match self.helper(name).find(key) {
+                Ok(found) => found,
+                Err(error) => return Err(Failure::at(place, error)),
+            };
+            note(Attempt { place, outcome: Outcome::of(found.as_ref()) });
             if found.is_some() {
                 return Ok(found);
             }
         }
         Ok(None)
+    }
+
+    /// Reads a configuration and asks it, if it is there.
+    fn search_at(
+        &self,
+        source: Source<'_>,
+        repository: &Repository,
+        note: &mut Note<'_>,
+    ) -> Result<Option<Credential>, Box<Failure>> {
+        let failed = |error| Failure::at(source.place(None), error);
+        let Some(config) = source.read().map_err(failed)? else {
+            note(Attempt { place: source.place(None), outcome: Outcome::Absent });
+            return Ok(None);
+        };
+        self.search_in(source, &config, repository, note)
     }
 
     /// Asks one configuration: its helper, its own entries, and the keyrings where an empty entry
@@ -100,14 +162,8 @@ impl Credentials {
     ) -> Result<Option<Credential>, Box<Failure>> {
         let registry = &repository.registry;
         let helper = config.helper(registry);
-        for key in helper.iter().flat_map(|_| save::keys_of(registry, source.form())) {
-            let name = helper.unwrap_or_default();
-            let place = Place::Helper { name: name.to_owned(), key: key.to_owned() };
-            let found = match self.helper(name).find(key) {
-                Ok(found) => found,
-                Err(error) => return Err(Failure::at(place, error)),
-            };
-            note(Attempt { place, outcome: Outcome::of(found.as_ref()) });
+        if let Some(name) = helper {
+            let found = self.ask(name, registry, source.form(), note)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -124,7 +180,7 @@ impl Credentials {
                 Ok(found) => (found.clone(), Outcome::of(found.as_ref())),
                 Err(error) => {
                     tracing::debug!(%error, "keyring passed over");
-                    (None, Outcome::PassedOver(error))
+                    (None, Outcome::PassedOver(Arc::new(error)))
                 }
             };
             note(Attempt { place: Place::Keyring(keyring), outcome });

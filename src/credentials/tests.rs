@@ -254,6 +254,44 @@ fn places_are_asked_in_order_and_the_first_wins() {
     assert!(matches!(attempts.last().unwrap().outcome, Outcome::Failed(Error::Json { .. })));
 }
 
+/// The helpers of `registries.conf` come after the files, but for those named before them; one that
+/// cannot be asked is an error only when nobody else has a login.
+#[test]
+fn helpers_of_registries_conf_are_asked_around_the_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.json");
+    fs_err::write(&path, r#"{"auths":{"r.example":{"auth":"YTpi"}}}"#).unwrap();
+    let with = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        at(&path).with_helpers(&names)
+    };
+    let places = |credentials: &Credentials, name: &str| -> Vec<String> {
+        let attempts = credentials.explain(&repository(name)).into_iter();
+        let name = |place: Place| match place {
+            Place::Helper { name, key } => format!("{name} {key}"),
+            _ => "file".to_owned(),
+        };
+        attempts.map(|attempt| name(attempt.place)).collect()
+    };
+    let late = with(&["gone-1", "gone-2"]);
+    assert_eq!(places(&late, "r.example/x"), ["file"]);
+    let around = with(&["gone-1", "containers-auth.json", "gone-2", "containers-auth.json"]);
+    assert_eq!(places(&around, "r.example/x"), ["gone-1 r.example", "file"]);
+    assert!(around.lookup(&repository("r.example/x")).unwrap().is_some());
+    assert_eq!(around.explain_earlier(&repository("r.example/x")).len(), 2);
+
+    let all = ["gone-1 docker.io", "file", "gone-2 docker.io", "gone-1 docker.io"];
+    assert_eq!(places(&around, "alpine"), all);
+    let error = around.lookup(&repository("alpine")).unwrap_err();
+    assert!(matches!(&error, Error::PassedOver(_)), "{error}");
+    let remedy = error.remedy().unwrap();
+    assert!(remedy.contains("docker-credential-gone-1`, or take it out of `credential-helpers`"));
+
+    let file = LoginFile::docker(path.clone());
+    let only = only(file).with_helpers(&["gone-1".to_owned()]);
+    assert_eq!(only.lookup(&repository("s.example/x")).unwrap(), None);
+}
+
 #[test]
 fn logging_out_of_all_leaves_the_other_settings() {
     let directory = tempfile::tempdir().unwrap();

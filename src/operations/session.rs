@@ -84,12 +84,15 @@ impl Session {
     /// When the store cannot be opened or `registries.conf` makes no sense.
     pub fn open(settings: SessionSettings, sink: Arc<dyn Sink>) -> Result<Self, Error> {
         let credentials = Credentials::new(settings.credentials);
-        let push_credentials = settings.push_credentials.map(Credentials::new);
-        let for_push =
-            push_credentials.clone().map(|credentials| Arc::new(credentials) as Arc<dyn Lookup>);
         let mut hosts = settings.hosts;
         add_docker_headers(&mut hosts.headers, &credentials)?;
         let hosts = Hosts::load(hosts).map_err(registry::Error::Hosts)?;
+        let with_helpers =
+            |credentials: Credentials| credentials.with_helpers(hosts.credential_helpers());
+        let credentials = with_helpers(credentials);
+        let push_credentials = settings.push_credentials.map(Credentials::new).map(with_helpers);
+        let for_push =
+            push_credentials.clone().map(|credentials| Arc::new(credentials) as Arc<dyn Lookup>);
         let git = GitSettings { ca_files: settings.ca_files.clone(), ..settings.git };
         let mut options = ClientOptions::new(Arc::new(credentials.clone()), Arc::clone(&sink));
         options.hosts = hosts.clone();

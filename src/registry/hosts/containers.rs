@@ -118,7 +118,7 @@ pub(super) struct Match<'a> {
 struct RawFile {
     #[serde(default)]
     registry: Vec<Spanned<RawEntry>>,
-    credential_helpers: Option<Vec<String>>,
+    credential_helpers: Option<Vec<Spanned<String>>>,
     /// Only in the format's first version.
     registries: Option<Spanned<toml::Value>>,
 }
@@ -159,7 +159,10 @@ impl Registries {
                           write a `[[registry]]` table for each registry instead";
             return Err(source.invalid(&old.span(), reason));
         }
-        let mut registries = Self { credential_helpers: raw.credential_helpers, ..Self::default() };
+        let names = raw.credential_helpers.map(|names| {
+            names.into_iter().map(|name| helper_name(&source, name)).collect::<Result<_, _>>()
+        });
+        let mut registries = Self { credential_helpers: names.transpose()?, ..Self::default() };
         for entry in raw.registry {
             registries.add(&source, entry)?;
         }
@@ -366,4 +369,14 @@ pub(super) fn proxy_text(
     }
     let reason = "a `proxy` is a URL with the scheme http, https, socks5 or socks5h";
     Err(source.invalid(&proxy.span(), reason))
+}
+
+/// Checks that a text names a program beside others, and no path.
+fn helper_name(source: &Source<'_>, name: Spanned<String>) -> Result<String, HostsError> {
+    let text = name.get_ref();
+    if !text.is_empty() && !text.contains(|c: char| c == '/' || c.is_whitespace() || c == '\0') {
+        return Ok(name.into_inner());
+    }
+    let reason = "a credential helper is the NAME of a program `docker-credential-NAME`";
+    Err(source.invalid(&name.span(), reason))
 }

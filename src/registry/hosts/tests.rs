@@ -171,6 +171,7 @@ fn what_is_wrong_is_named_with_file_and_line() {
         ("[[registry]]\nlocation = \"r\"\nblocked = 1", "line 3: "),
         ("[[registry]]\nlocation = \"r..x\"", "line 2: "),
         ("[[registry]]\nlocation=\"r\"\nproxy=\"x\"", "line 3: a `proxy` is a URL"),
+        ("credential-helpers = [\"pass\", \"a/b\"]", "line 1: a credential helper is the NAME"),
         (
             "[[registry]]\nlocation=\"r\"\n[[registry.mirror]]\nlocation=\"m\"\n\
              pull-from-mirror=\"never\"",

@@ -124,7 +124,20 @@ fn podmans_auth_file_and_credential_helpers_are_read() {
     context.write("home/docker/config.json", settings);
     let path = format!("{}:/usr/bin:/bin", context.path("bin").display());
     let reference = registry.reference("team/app:2");
-    context.rpub(["build-push", "-t", &reference, "app"]).env("PATH", path).success();
+    context.rpub(["build-push", "-t", &reference, "app"]).env("PATH", &path).success();
+
+    context.write("home/docker/config.json", "{}");
+    context.rpub(["build-push", "-t", &reference, "app"]).env("PATH", &path).code(4);
+    let helpers = "credential-helpers = ['containers-auth.json', 'absent', 'test']\n";
+    context.write("home/settings/containers/registries.conf", helpers);
+    context.rpub(["build-push", "-t", &reference, "app"]).env("PATH", &path).success();
+    let explain = context.rpub(["auth", "explain", &reference]).env("PATH", &path).run();
+    explain.expect_code(0);
+    let lines: Vec<&str> = explain.stdout.lines().collect();
+    let [.., absent, found] = &lines[..] else { panic!("{explain}") };
+    assert!(absent.starts_with("docker-credential-absent "), "{explain}");
+    assert!(found.starts_with("docker-credential-test "), "{explain}");
+    assert!(found.contains(USERNAME) && !explain.stdout.contains(PASSWORD), "{explain}");
 }
 
 #[test]
