@@ -202,3 +202,14 @@ fn the_readme_says_why_each_dependency_is_there() {
 fn readme() -> String {
     fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
 }
+
+#[test]
+fn a_bad_user_agent_prefix_is_an_error_of_its_flag() {
+    let context = TestContext::new();
+    for wrong in ["a\nb: c", "caf\u{e9}", " "] {
+        let flag = format!("--user-agent-prefix={wrong}");
+        let output = context.rpub([&flag, "ping", "localhost:1"]).run();
+        output.expect_code(2);
+        output.expect_error("'--user-agent-prefix <TEXT>': write ASCII letters");
+    }
+}

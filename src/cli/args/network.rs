@@ -95,6 +95,15 @@ pub(crate) struct NetworkArgs {
     #[arg(long, global = true, value_name = "NAME: VALUE")]
     pub(crate) http_header: Vec<String>,
     /// Put this text before rpub's own in the user agent
-    #[arg(long, global = true, value_name = "TEXT")]
+    #[arg(long, global = true, value_name = "TEXT", value_parser = user_agent)]
     pub(crate) user_agent_prefix: Option<String>,
+}
+
+/// Checks that a text can be part of a header.
+fn user_agent(text: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    if text.trim().is_empty() || !text.bytes().all(is_fit) {
+        return Err("write ASCII letters, digits and signs, such as `team-ci/2.1`".to_owned());
+    }
+    Ok(text.trim().to_owned())
 }
