@@ -104,9 +104,9 @@ async fn run(command: Command, global: &Global, progress: &Arc<Progress>) -> Res
     if command.builds() {
         operations::remove_abandoned_steps(&session).await?;
     }
-    // Held until the end: what this command uses is not collected as garbage meanwhile. The one
-    // that collects would wait for itself.
-    let in_use = if command.removes() { None } else { Some(session.hold_store()?) };
+    // Held until the end: what this command uses is not collected as garbage meanwhile. One that
+    // collects would wait for itself; one that runs for days would make others wait.
+    let in_use = if command.holds_store_itself() { None } else { Some(session.hold_store()?) };
     let builds = command.builds();
     let cache_size = global.cache_size.as_deref().map(prune::size).transpose()?;
     let context = Context { session, progress: Arc::clone(progress), quiet: global.quiet };

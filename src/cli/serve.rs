@@ -1,13 +1,13 @@
 //! `serve`.
 
-use crate::operations::{self, Error, Kind};
+use crate::operations::{self, Error, Kind, Pushes, ServeRequest};
 
 use super::Context;
 use super::args::ServeArgs;
 use super::build::interrupted;
 use super::output::print;
 
-/// Serves the store until interrupted.
+/// Serves images until interrupted.
 pub(super) async fn serve(context: &Context, args: ServeArgs) -> Result<(), Error> {
     let name = args.name.parse().map_err(|error: crate::image::Error| {
         Error::new(Kind::Settings, "invalid `--name`").because(error)
@@ -16,6 +16,7 @@ pub(super) async fn serve(context: &Context, args: ServeArgs) -> Result<(), Erro
         // On standard output, so that a script that asked for port 0 can read it.
         let _ = print(&format!("listening on {address}"));
     };
-    let session = &context.session;
-    operations::serve(session, &args.listen, name, args.read_only, ready, interrupted()).await
+    let pushes = if args.read_only { Pushes::Refused } else { Pushes::Taken };
+    let request = ServeRequest { listen: args.listen, name, pushes };
+    operations::serve(&context.session, request, ready, interrupted()).await
 }

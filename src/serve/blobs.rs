@@ -1,6 +1,5 @@
 //! Blobs out (OCI distribution-spec, "Pulling blobs").
 
-use std::io::{Seek as _, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,42 +7,51 @@ use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE};
 
 use crate::image::Digest;
-use crate::store;
 
 use super::handler::Head;
+use super::pieces::Pieces;
 use super::reply::{self, Code, DOCKER_CONTENT_DIGEST, Failure, Reply, With as _};
 use super::state::State;
 
 pub(super) async fn get(state: &Arc<State>, head: &Head, digest: Digest) -> Result<Reply, Failure> {
+    if head.has_already(&digest) {
+        return Ok(described(reply::not_modified(), &digest));
+    }
     let range = head.header(RANGE).map(str::to_owned);
-    let text = digest.to_string();
-    let (file, size, part) = state
+    let wanted_digest = digest.clone();
+    let (pieces, size, part) = state
         .blocking(move |state| {
-            let mut file = state.store.open_blob(&digest).map_err(|error| match error {
-                store::Error::MissingBlob(_) => Failure::because(Code::BlobUnknown, &error),
-                error => error.into(),
-            })?;
-            let size = file.metadata()?.len();
+            let found = state.content.blob(&wanted_digest)?;
+            let source = found.ok_or_else(|| unknown(&wanted_digest))?;
+            let size = source.size();
             let part = range.map_or(Ok(None), |range| wanted(&range, size))?;
-            if let Some(part) = &part {
-                file.seek(SeekFrom::Start(part.start))?;
-            }
-            Ok((file, size, part))
+            let bytes = part.clone().unwrap_or(0..size);
+            Ok((Pieces::of(source.open(bytes.start)?, bytes), size, part))
         })
         .await?;
+    Ok(answer(pieces, size, part, &digest))
+}
+
+/// Makes the reply of a blob that has `size` bytes, of which `part` is asked for.
+fn answer(pieces: Pieces, size: u64, part: Option<Range<u64>>, digest: &Digest) -> Reply {
     let reply = match part {
-        None => reply::file(StatusCode::OK, file, size),
+        None => reply::pieces(StatusCode::OK, pieces),
         Some(part) => {
             let content_range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
-            reply::file(StatusCode::PARTIAL_CONTENT, file, part.end - part.start)
-                .with(CONTENT_RANGE, &content_range)
+            reply::pieces(StatusCode::PARTIAL_CONTENT, pieces).with(CONTENT_RANGE, &content_range)
         }
     };
-    Ok(reply
+    described(reply, digest)
         .with(CONTENT_TYPE, "application/octet-stream")
         .with(ACCEPT_RANGES, "bytes")
-        .with(ETAG, &format!("\"{text}\""))
-        .with(DOCKER_CONTENT_DIGEST, &text))
+}
+
+fn described(reply: Reply, digest: &Digest) -> Reply {
+    reply.with(ETAG, &format!("\"{digest}\"")).with(DOCKER_CONTENT_DIGEST, &digest.to_string())
+}
+
+fn unknown(digest: &Digest) -> Failure {
+    Failure::new(Code::BlobUnknown, format!("there is no blob {digest}"))
 }
 
 /// Reads a `Range` header (RFC 9110, 14.2). `None` means the whole blob: a form that is not

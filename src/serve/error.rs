@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::store;
+use super::ContentError;
 
 /// The result of serving.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The store cannot be read.
-    #[error("failed to read the store to serve")]
-    Store(#[from] store::Error),
+    /// What is to be served cannot be read.
+    #[error("failed to read the images to serve")]
+    Content(#[source] ContentError),
 }

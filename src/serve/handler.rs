@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::IF_NONE_MATCH;
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use crate::event::Event;
+use crate::image::Digest;
 
 use super::reply::{self, Code, Failure, Reply};
 use super::route::{self, Route};
@@ -36,6 +38,13 @@ impl Head {
 
     pub(super) fn header(&self, name: http::HeaderName) -> Option<&str> {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Returns whether the client says by `If-None-Match` (RFC 9110, 13.1.2) that it has the content.
+    pub(super) fn has_already(&self, digest: &Digest) -> bool {
+        let tags = self.header(IF_NONE_MATCH).unwrap_or_default().split(',').map(str::trim);
+        let digest = digest.to_string();
+        tags.map(|tag| tag.trim_start_matches("W/").trim_matches('"')).any(|tag| tag == digest)
     }
 
     pub(super) fn path(&self) -> &str {
@@ -69,7 +78,7 @@ async fn dispatch(state: &Arc<State>, head: &Head, body: &mut Incoming) -> Resul
     let route = route::parse(head.path())?;
     let method = &head.parts.method;
     let reads = *method == Method::GET || *method == Method::HEAD;
-    if state.read_only && !reads {
+    if state.pushes.is_none() && !reads {
         return Err(Failure::new(Code::Unsupported, "this registry is read-only"));
     }
     let _in_use = state.use_store().await?;

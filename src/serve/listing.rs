@@ -7,11 +7,11 @@ use http::StatusCode;
 use http::header::LINK;
 use serde_json::json;
 
-use crate::image::{DEFAULT_REGISTRY, Digest, Index, RepositoryName, media_type};
+use crate::image::{Descriptor, Digest, Index, Repository, RepositoryName, media_type};
 
+use super::content;
 use super::handler::Head;
-use super::manifests;
-use super::names::Candidates;
+use super::names::{self, Candidates};
 use super::reply::With as _;
 use super::reply::{self, Code, Failure, OCI_FILTERS_APPLIED, Reply};
 use super::state::State;
@@ -23,39 +23,37 @@ pub(super) async fn tags(
     name: RepositoryName,
 ) -> Result<Reply, Failure> {
     let candidates = Candidates::of(state, head, &name)?;
-    let images = state.blocking(|state| Ok(state.store.images()?)).await?;
-    let here: Vec<_> = images
-        .into_iter()
-        .filter_map(|entry| entry.name)
-        .filter(|name| candidates.0.contains(&name.repository))
-        .collect();
-    if here.is_empty() {
+    let images = state.blocking(|state| Ok(state.content.images()?)).await?;
+    let names = || images.iter().filter_map(|entry| entry.name.as_ref());
+    let is_here = |repository: &&Repository| names().any(|name| name.repository == **repository);
+    let Some(repository) = candidates.0.iter().find(is_here) else {
         let message = format!("there is no repository `{name}`");
         return Err(Failure::new(Code::NameUnknown, message));
-    }
-    let tags = here.into_iter().filter_map(|name| Some(name.tag?.to_string())).collect();
+    };
+    let here = names().filter(|name| name.repository == *repository);
+    let tags = here.filter_map(|name| Some(name.tag.as_ref()?.to_string())).collect();
     let (tags, link) = page(head, tags)?;
     Ok(listed(&json!({"name": name, "tags": tags}), link))
 }
 
 /// The repositories that can be named without `?ns=`, or those of the registry it names.
+///
+/// Each by the shortest name that finds it.
 pub(super) async fn catalog(state: &Arc<State>, head: &Head) -> Result<Reply, Failure> {
-    let images = state.blocking(|state| Ok(state.store.images()?)).await?;
-    let is_wanted = |registry: &str| match head.query("ns") {
-        Some(wanted) => registry == wanted,
-        None => registry == state.registry_name.as_str() || registry == DEFAULT_REGISTRY,
+    let images = state.blocking(|state| Ok(state.content.images()?)).await?;
+    let namespace = head.query("ns").map(names::registry).transpose()?;
+    let all: BTreeSet<&Repository> =
+        images.iter().filter_map(|entry| Some(&entry.name.as_ref()?.repository)).collect();
+    let name = |repository: &&Repository| match &namespace {
+        Some(wanted) => (repository.registry == *wanted).then(|| repository.name.clone()),
+        None => names::shortest(&state.registries, repository, |other| all.contains(other)),
     };
-    let names = images
-        .into_iter()
-        .filter_map(|entry| entry.name)
-        .filter(|name| is_wanted(name.registry().as_str()))
-        .map(|name| name.repository.name.to_string())
-        .collect();
+    let names = all.iter().filter_map(name).map(|name| name.to_string()).collect();
     let (repositories, link) = page(head, names)?;
     Ok(listed(&json!({ "repositories": repositories }), link))
 }
 
-/// The manifests that refer to `digest` (OCI distribution-spec, "Listing Referrers"). The store's
+/// The manifests that refer to `digest` (OCI distribution-spec, "Listing Referrers"). The
 /// entries note their subjects, so only the referrers themselves are read, for their annotations.
 pub(super) async fn referrers(
     state: &Arc<State>,
@@ -70,16 +68,17 @@ pub(super) async fn referrers(
         .blocking(move |state| {
             let mut found = Vec::new();
             let mut seen = BTreeSet::new();
-            for entry in state.store.images()? {
-                if entry.subject.as_ref() != Some(&digest) || !candidates.holds(&entry) {
+            for entry in state.content.images()?.iter() {
+                if entry.subject.as_ref() != Some(&digest)
+                    || !candidates.holds(entry)
+                    || !seen.insert(entry.descriptor.digest.clone())
+                {
                     continue;
                 }
-                let mut descriptor = entry.descriptor;
-                let suits = wanted.is_none() || descriptor.artifact_type == wanted;
-                if suits && seen.insert(descriptor.digest.clone()) {
-                    manifests::annotate(state, &mut descriptor)?;
-                    found.push(descriptor);
-                }
+                let manifest = content::manifest(&*state.content, &entry.descriptor.digest)?;
+                let descriptor = manifest.map(|manifest| manifest.as_referrer());
+                let suits = |found: &Descriptor| wanted.is_none() || found.artifact_type == wanted;
+                found.extend(descriptor.filter(suits));
             }
             Ok(found)
         })

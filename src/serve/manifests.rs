@@ -9,11 +9,12 @@ use hyper::body::Incoming;
 
 use crate::event::Event;
 use crate::image::{
-    Content, Descriptor, MAX_MANIFEST_BYTES, Manifest, Reference, Repository, RepositoryName, Tag,
+    Content, DEFAULT_REGISTRY, Descriptor, MAX_MANIFEST_BYTES, Manifest, Reference, Repository,
+    RepositoryName, Tag,
 };
-use crate::store;
 
 use super::body;
+use super::content;
 use super::handler::Head;
 use super::names::Candidates;
 use super::reply::With as _;
@@ -31,18 +32,18 @@ pub(super) async fn get(
     let (descriptor, bytes) = state
         .blocking(move |state| {
             let unknown = || unknown(&name, &key);
-            let found = candidates.find(state, &key)?.ok_or_else(unknown)?;
-            match state.store.read_blob(&found.digest, MAX_MANIFEST_BYTES) {
-                Ok(bytes) => Ok((found, bytes)),
-                Err(store::Error::MissingBlob(_)) => Err(unknown()),
-                Err(error) => Err(error.into()),
-            }
+            let found = candidates.find_manifest(state, &key)?.ok_or_else(unknown)?.descriptor;
+            let bytes = content::manifest_bytes(&*state.content, &found.digest)?;
+            Ok((found, bytes.ok_or_else(unknown)?))
         })
         .await?;
     let digest = descriptor.digest.to_string();
-    Ok(reply::json_reply(StatusCode::OK, &descriptor.media_type, bytes)
-        .with(ETAG, &format!("\"{digest}\""))
-        .with(DOCKER_CONTENT_DIGEST, &digest))
+    let reply = if head.has_already(&descriptor.digest) {
+        reply::not_modified()
+    } else {
+        reply::json_reply(StatusCode::OK, &descriptor.media_type, bytes)
+    };
+    Ok(reply.with(ETAG, &format!("\"{digest}\"")).with(DOCKER_CONTENT_DIGEST, &digest))
 }
 
 /// Takes a manifest. By digest it may get tags too, as `?tag=` parameters.
@@ -73,9 +74,9 @@ pub(super) async fn put(
             manifest.digest = digest.clone();
         }
     }
-    let repository = Repository { registry: state.registry_name.clone(), name: name.clone() };
+    let repository = own(state, &name);
     let digest = manifest.digest.clone();
-    let subject = subject_of(&manifest).cloned();
+    let subject = manifest.subject().cloned();
     let references: Vec<_> = if tags.is_empty() {
         vec![Reference::by_digest(repository, digest.clone())]
     } else {
@@ -106,18 +107,18 @@ pub(super) async fn delete(
     name: RepositoryName,
     key: Key,
 ) -> Result<Reply, Failure> {
-    let own = Repository { registry: state.registry_name.clone(), name: name.clone() };
+    let own = own(state, &name);
     state
         .blocking(move |state| {
             let removed = match &key {
                 Key::Invalid(_) => 0,
                 Key::Tag(tag) => {
                     let reference = Reference::tagged(own, tag.clone());
-                    usize::from(state.store.remove_name(&reference)?.is_some())
+                    usize::from(state.store()?.remove_name(&reference)?.is_some())
                 }
                 Key::Digest(digest) => {
                     let own = Candidates(vec![own]);
-                    state.store.retain_images(|entry| {
+                    state.store()?.retain_images(|entry| {
                         entry.descriptor.digest != *digest || !own.holds(entry)
                     })?
                 }
@@ -129,18 +130,20 @@ pub(super) async fn delete(
 }
 
 fn keep(state: &State, manifest: &Manifest, references: &[Reference]) -> Result<(), Failure> {
-    for part in parts(manifest) {
+    // Not the subject, which may come later or never (OCI distribution-spec, "Pushing Manifests
+    // with Subject").
+    for part in manifest.parts() {
         check_part(state, part)?;
     }
-    state.store.put_manifest(manifest)?;
+    state.store()?.put_manifest(manifest)?;
     let names: Vec<_> = references
         .iter()
         .map(|reference| (Some(reference.clone()), manifest.descriptor()))
         .collect();
-    state.store.tag_all(&names)?;
+    state.store()?.tag_all(&names)?;
     if let (Content::Index(index), Some(reference)) = (&manifest.content, references.first()) {
         // The index keeps its manifests from now on; they need no entries of their own.
-        state.store.retain_images(|entry| {
+        state.store()?.retain_images(|entry| {
             let Some(name) = &entry.name else { return true };
             let is_listed = index.manifests.iter().any(|d| Some(&d.digest) == name.digest.as_ref());
             name.repository != reference.repository || !is_listed || entry.subject.is_some()
@@ -149,21 +152,8 @@ fn keep(state: &State, manifest: &Manifest, references: &[Reference]) -> Result<
     Ok(())
 }
 
-/// Returns what must be there before the manifest: not its subject, which may come later or never
-/// (OCI distribution-spec, "Pushing Manifests with Subject").
-fn parts(manifest: &Manifest) -> Box<dyn Iterator<Item = &Descriptor> + '_> {
-    match &manifest.content {
-        Content::Image(image) => {
-            // Foreign layers are fetched from elsewhere.
-            let layers = image.layers.iter().filter(|layer| layer.urls.is_empty());
-            Box::new(std::iter::once(&image.config).chain(layers))
-        }
-        Content::Index(index) => Box::new(index.manifests.iter()),
-    }
-}
-
 fn check_part(state: &State, part: &Descriptor) -> Result<(), Failure> {
-    match state.store.blob_size(&part.digest)? {
+    match state.store()?.blob_size(&part.digest)? {
         None => {
             let message = format!("the manifest needs {}, which is not here", part.digest);
             Err(Failure::new(Code::ManifestBlobUnknown, message))
@@ -177,13 +167,6 @@ fn check_part(state: &State, part: &Descriptor) -> Result<(), Failure> {
     }
 }
 
-fn subject_of(manifest: &Manifest) -> Option<&Descriptor> {
-    match &manifest.content {
-        Content::Image(image) => image.subject.as_ref(),
-        Content::Index(index) => index.subject.as_ref(),
-    }
-}
-
 fn tags_of(head: &Head) -> Result<Vec<Tag>, Failure> {
     head.query_all("tag")
         .map(|tag| tag.parse().map_err(|error| Failure::because(Code::ManifestInvalid, &error)))
@@ -194,13 +177,9 @@ fn unknown(name: &RepositoryName, key: &Key) -> Failure {
     Failure::new(Code::ManifestUnknown, format!("`{name}` has no manifest `{key}`"))
 }
 
-/// Puts the manifest's own annotations on its descriptor, as a list of referrers has them.
-pub(super) fn annotate(state: &State, descriptor: &mut Descriptor) -> Result<(), Failure> {
-    if let Some(manifest) = state.store.manifest(&descriptor.digest)? {
-        descriptor.annotations = match manifest.content {
-            Content::Image(image) => image.annotations,
-            Content::Index(index) => index.annotations,
-        };
-    }
-    Ok(())
+/// Returns the repository that pushes to `name` go to.
+fn own(state: &State, name: &RepositoryName) -> Repository {
+    let registry = state.registries.first().cloned();
+    let registry = registry.unwrap_or_else(|| DEFAULT_REGISTRY.parse().expect("a valid name"));
+    Repository { registry, name: name.clone() }
 }

@@ -1,4 +1,5 @@
-//! The embedded registry: the server side of the OCI distribution-spec 1.1 over the store.
+//! The embedded registry: the server side of the OCI distribution-spec 1.1 over a store, or over
+//! other [`Content`] that is only read.
 //!
 //! No client side, no authentication, no TLS: it is for a machine's own loopback, a test, or a
 //! trusted network. Its front is asynchronous (hyper); everything that touches a file runs on the
@@ -6,8 +7,9 @@
 //!
 //! A push to repository `team/app` keeps the image as `<registry name>/team/app` (by default
 //! `localhost/team/app`). A pull of `team/app` looks there first, then at what docker would mean by
-//! it (`docker.io/team/app`, `docker.io/library/app`), so that the store's images can be pulled too;
-//! with `?ns=host` it looks at `host/team/app` (distribution-spec, "Registry Proxying").
+//! it (`docker.io/team/app`, `docker.io/library/app`), so that the store's images can be pulled too.
+//! An image of any registry is found by its whole name (`ghcr.io/team/app`) and, with `?ns=ghcr.io`,
+//! by its name there (distribution-spec, "Registry Proxying").
 //!
 //! Blobs belong to the store, not to a repository: a blob that is there is there in every
 //! repository, so nothing is uploaded twice. They are removed by garbage collection only; `DELETE`
@@ -15,15 +17,18 @@
 //! under `name@digest` until an index that lists it comes. Uploads live in the store's `ingest/`
 //! and go on after a lost connection, and after a restart of the server.
 //!
-//! Main items: [`serve`], [`ServeOptions`].
+//! Main items: [`serve`], [`ServeOptions`], [`Content`].
 
 mod blobs;
 mod body;
+mod content;
 mod error;
+mod find;
 mod handler;
 mod listing;
 mod manifests;
 mod names;
+mod pieces;
 mod reply;
 mod route;
 mod server;
@@ -32,5 +37,6 @@ mod state;
 mod tests;
 mod uploads;
 
+pub use content::{Content, ContentError};
 pub use error::{Error, Result};
-pub use server::{ServeOptions, serve};
+pub use server::{ServeOptions, Served, serve};

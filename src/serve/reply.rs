@@ -10,10 +10,11 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::Frame;
 use serde_json::json;
-use tokio::io::AsyncReadExt as _;
-use tokio_util::io::ReaderStream;
 
 use crate::store;
+
+use super::content::ContentError;
+use super::pieces::Pieces;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(super) type Reply = Response<Body>;
@@ -25,9 +26,6 @@ pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject"
 pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
-
-/// How much of a blob is read from disk at once.
-const READ_SIZE: usize = 256 << 10;
 
 /// Codes of OCI distribution-spec, "Error Codes", and two of distribution's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +101,7 @@ impl Failure {
             warning = format!("{warning}: {inner}");
             source = inner.source();
         }
-        let failure = Self::new(Code::Internal, "the registry failed to use its store");
+        let failure = Self::new(Code::Internal, "the registry failed to read or write its content");
         Self { warning: Some(warning), ..failure }
     }
 
@@ -128,6 +126,12 @@ impl From<io::Error> for Failure {
             return Self { warning: Some(error.to_string()), ..failure };
         }
         Self::internal(&error)
+    }
+}
+
+impl From<ContentError> for Failure {
+    fn from(error: ContentError) -> Self {
+        Self::internal(&*error)
     }
 }
 
@@ -157,12 +161,16 @@ pub(super) fn json_reply(status: StatusCode, content_type: &str, bytes: Vec<u8>)
     new(status, body).with(CONTENT_TYPE, content_type).with(CONTENT_LENGTH, &length)
 }
 
-/// Returns a reply of `length` bytes from where `file` stands.
-pub(super) fn file(status: StatusCode, file: std::fs::File, length: u64) -> Reply {
-    let reader = tokio::fs::File::from_std(file).take(length);
-    let frames = ReaderStream::with_capacity(reader, READ_SIZE).map_ok(Frame::data);
-    let body = StreamBody::new(frames).boxed_unsync();
-    new(status, body).with(CONTENT_LENGTH, &length.to_string())
+/// Returns a reply of bytes that are read as they are sent.
+pub(super) fn pieces(status: StatusCode, pieces: Pieces) -> Reply {
+    let length = pieces.length().to_string();
+    let body = StreamBody::new(pieces.stream().map_ok(Frame::data)).boxed_unsync();
+    new(status, body).with(CONTENT_LENGTH, &length)
+}
+
+/// Returns the reply to a client that has what it asks for.
+pub(super) fn not_modified() -> Reply {
+    new(StatusCode::NOT_MODIFIED, Empty::new().map_err(|never| match never {}).boxed_unsync())
 }
 
 fn new(status: StatusCode, body: Body) -> Reply {

@@ -17,7 +17,7 @@ use crate::image::RegistryName;
 use crate::store::Store;
 
 use super::state::State;
-use super::{Result, handler};
+use super::{Content, Result, handler};
 
 /// Connections served at once; more wait in the kernel's queue. Each may hold a few MiB.
 const MAX_CONNECTIONS: usize = 256;
@@ -30,22 +30,29 @@ const TIDY_EVERY: Duration = Duration::from_secs(30);
 
 /// What to serve and how.
 pub struct ServeOptions {
-    /// The store that is read and written.
-    pub store: Store,
-    /// The registry part of the names under which pushed images are kept.
-    pub registry_name: RegistryName,
-    /// Whether pushes and deletions are refused.
-    pub read_only: bool,
+    /// What is served.
+    pub served: Served,
+    /// The registries that a repository named without one may be of, the likeliest first: under
+    /// that one pushed images are kept.
+    pub registries: Vec<RegistryName>,
     /// Where tags and failures are reported.
     pub events: Arc<dyn Sink>,
 }
 
-/// Serves the store on `listener` until `shutdown` is done, then lets requests under way end,
+/// What is served.
+pub enum Served {
+    /// A store that is read and written.
+    Store(Store),
+    /// Content that is only read: pushes and deletions are refused.
+    ReadOnly(Arc<dyn Content>),
+}
+
+/// Serves images on `listener` until `shutdown` is done, then lets requests under way end,
 /// for ten seconds at most.
 ///
 /// # Errors
 ///
-/// Only when the store cannot be read at all. Failures of requests are replied to the client;
+/// Only when the content cannot be read at all. Failures of requests are replied to the client;
 /// those that are the server's own are also warned of as events.
 pub async fn serve(
     listener: TcpListener,
@@ -53,7 +60,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     let state = Arc::new(State::new(options));
-    state.check_store().await?;
+    state.check().await?;
     let (stop, stopped) = watch::channel(());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();

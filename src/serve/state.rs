@@ -8,8 +8,10 @@ use crate::event::Sink;
 use crate::image::RegistryName;
 use crate::store::{BlobWriter, SharedLock, Store};
 
-use super::reply::Failure;
-use super::{Result, ServeOptions};
+use super::content::Content;
+use super::find::Indexes;
+use super::reply::{Code, Failure};
+use super::{Error, Result, ServeOptions, Served};
 
 /// How long after the last request the store's lock is kept: a client that was told that a blob is
 /// there comes back with the manifest.
@@ -18,9 +20,12 @@ const LOCK_IDLE: Duration = Duration::from_secs(60);
 const UPLOAD_IDLE: Duration = Duration::from_secs(600);
 
 pub(super) struct State {
-    pub(super) store: Store,
-    pub(super) registry_name: RegistryName,
-    pub(super) read_only: bool,
+    pub(super) content: Arc<dyn Content>,
+    /// Where pushes go; `None` when none are taken.
+    pub(super) pushes: Option<Store>,
+    /// The registries that a name without one may be of; what is pushed is of the first.
+    pub(super) registries: Vec<RegistryName>,
+    pub(super) indexes: Indexes,
     pub(super) events: Arc<dyn Sink>,
     lock: Mutex<Option<(Arc<SharedLock>, Instant)>>,
     uploads: Mutex<HashMap<String, Upload>>,
@@ -36,16 +41,33 @@ struct Upload {
 
 impl State {
     pub(super) fn new(options: ServeOptions) -> Self {
-        let ServeOptions { store, registry_name, read_only, events } = options;
-        let (lock, uploads) = (Mutex::default(), Mutex::default());
-        Self { store, registry_name, read_only, events, lock, uploads }
+        let ServeOptions { served, registries, events } = options;
+        let (content, pushes): (Arc<dyn Content>, _) = match served {
+            Served::Store(store) => (Arc::new(store.clone()), Some(store)),
+            Served::ReadOnly(content) => (content, None),
+        };
+        Self {
+            content,
+            pushes,
+            registries,
+            indexes: Indexes::default(),
+            events,
+            lock: Mutex::default(),
+            uploads: Mutex::default(),
+        }
     }
 
-    pub(super) async fn check_store(self: &Arc<Self>) -> Result<()> {
-        let store = self.store.clone();
-        let read = tokio::task::spawn_blocking(move || store.images());
-        read.await.expect("reading index.json does not panic")?;
-        Ok(())
+    /// Looks whether there is anything that can be served.
+    pub(super) async fn check(self: &Arc<Self>) -> Result<()> {
+        let content = Arc::clone(&self.content);
+        let read = tokio::task::spawn_blocking(move || content.images().map(drop));
+        read.await.expect("reading the list of images does not panic").map_err(Error::Content)
+    }
+
+    /// Returns the store that pushes go to.
+    pub(super) fn store(&self) -> Result<&Store, Failure> {
+        let read_only = || Failure::new(Code::Unsupported, "this registry is read-only");
+        self.pushes.as_ref().ok_or_else(read_only)
     }
 
     /// Runs `work` where it may block.
@@ -60,15 +82,19 @@ impl State {
         }
     }
 
-    /// Keeps garbage collection away until the result is dropped, and for a while after.
-    pub(super) async fn use_store(self: &Arc<Self>) -> Result<Arc<SharedLock>, Failure> {
+    /// Keeps garbage collection away from where pushes go until the result is dropped, and for a
+    /// while after. Reading needs no lock: what is open stays readable.
+    pub(super) async fn use_store(self: &Arc<Self>) -> Result<Option<Arc<SharedLock>>, Failure> {
+        if self.pushes.is_none() {
+            return Ok(None);
+        }
         if let Some((lock, used)) = locked(&self.lock).as_mut() {
             *used = Instant::now();
-            return Ok(Arc::clone(lock));
+            return Ok(Some(Arc::clone(lock)));
         }
-        let lock = Arc::new(self.blocking(|state| Ok(state.store.lock_shared()?)).await?);
+        let lock = Arc::new(self.blocking(|state| Ok(state.store()?.lock_shared()?)).await?);
         *locked(&self.lock) = Some((Arc::clone(&lock), Instant::now()));
-        Ok(lock)
+        Ok(Some(lock))
     }
 
     /// Returns the place of an upload's writer, which may be empty.

@@ -14,7 +14,7 @@ use crate::event::{Event, Sink};
 use crate::image::{Descriptor, Digest, MAX_MANIFEST_BYTES, Reference, media_type};
 use crate::store::Store;
 
-use super::{ServeOptions, serve};
+use super::{ServeOptions, Served, serve};
 
 #[derive(Default)]
 struct Record(Mutex<Vec<Event>>);
@@ -36,12 +36,13 @@ struct Server {
 impl Server {
     fn start(store: &Store, read_only: bool) -> Self {
         let events = Arc::new(Record::default());
-        let options = ServeOptions {
-            store: store.clone(),
-            registry_name: "localhost".parse().unwrap(),
-            read_only,
-            events: events.clone(),
+        let served = if read_only {
+            Served::ReadOnly(Arc::new(store.clone()))
+        } else {
+            Served::Store(store.clone())
         };
+        let registries = ["localhost", "docker.io"].map(|name| name.parse().unwrap()).to_vec();
+        let options = ServeOptions { served, registries, events: events.clone() };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -318,6 +319,27 @@ fn manifests_are_kept_byte_by_byte_under_their_name() {
 }
 
 #[test]
+fn who_has_the_content_is_not_sent_it_again() {
+    let (_directory, server) = server();
+    let blob = server.push_blob(b"{}");
+    let (pushed, _) = server.push_manifest("/v2/a/manifests/1", &image(&blob, &[]));
+    let paths = ["/v2/a/manifests/1".to_owned(), format!("/v2/a/blobs/{}", blob.digest)];
+    for (path, digest) in paths.iter().zip([pushed.digest, blob.digest]) {
+        let etag = server.get(path).header("etag").to_owned();
+        assert_eq!(etag, format!("\"{digest}\""));
+        for (known, status) in
+            [(etag.clone(), 304), (format!("\"x\", W/{etag}"), 304), ("\"x\"".to_owned(), 200)]
+        {
+            for method in ["GET", "HEAD"] {
+                let answer = server.send(method, path, &[("if-none-match", &known)], b"");
+                assert_eq!(answer.status, status, "{method} {path} {known}");
+                assert_eq!(answer.header("docker-content-digest"), digest.to_string());
+            }
+        }
+    }
+}
+
+#[test]
 fn wrong_manifests_are_refused() {
     let (_directory, server) = server();
     let config = server.push_blob(b"{}");
@@ -476,12 +498,18 @@ fn images_of_the_store_can_be_pulled_by_their_docker_name() {
         ("team/app/manifests/1", 200),
         ("team/app/manifests/2", 404),
         ("team/app/manifests/2?ns=ghcr.io", 200),
+        ("ghcr.io/team/app/manifests/2", 200),
+        ("docker.io/library/alpine/manifests/3", 200),
+        ("docker.io/alpine/manifests/3", 200),
         ("tmp/manifests/1?ns=docker.io", 404),
     ] {
         assert_eq!(server.get(&format!("/v2/{path}")).status, status, "{path}");
     }
     let catalog = server.get("/v2/_catalog").json();
-    assert_eq!(catalog["repositories"], json!(["library/alpine", "team/app", "tmp"]));
+    let all = json!(["ghcr.io/team/app", "library/alpine", "team/app", "tmp"]);
+    assert_eq!(catalog["repositories"], all);
+    let one = server.get("/v2/_catalog?ns=ghcr.io").json();
+    assert_eq!(one["repositories"], json!(["team/app"]));
 }
 
 #[test]

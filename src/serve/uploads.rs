@@ -39,13 +39,13 @@ pub(super) async fn start(
     if let Some(digest) = head.query("mount") {
         let digest = route::digest(digest)?;
         let wanted = digest.clone();
-        if state.blocking(move |state| Ok(state.store.has_blob(&wanted))).await? {
+        if state.blocking(move |state| Ok(state.store()?.has_blob(&wanted))).await? {
             return Ok(created(name, &digest));
         }
         // Not there: the client is to upload it, as the specification has it.
     } else if let Some(digest) = head.query("digest") {
         let digest = route::digest(digest)?;
-        let writer = state.blocking(|state| Ok(state.store.writer()?)).await?;
+        let writer = state.blocking(|state| Ok(state.store()?.writer()?)).await?;
         let (writer, ended) = body::copy(body, writer).await?;
         if let Ended::Cut(failure) = ended {
             return Err(failure);
@@ -53,7 +53,7 @@ pub(super) async fn start(
         commit(state, writer, digest.clone()).await?;
         return Ok(created(name, &digest));
     }
-    let open = |state: &State| Ok(state.store.start_resumable(PREFIX)?);
+    let open = |state: &State| Ok(state.store()?.start_resumable(PREFIX)?);
     let (file_name, writer) = state.blocking(open).await?;
     let id = file_name.trim_start_matches(PREFIX).to_owned();
     *state.upload(&id).lock().await = Some(writer);
@@ -143,7 +143,7 @@ impl Session {
         };
         if writer.is_none() {
             let file_name = format!("{PREFIX}{id}");
-            let open = move |state: &State| Ok(state.store.resume_writer(&file_name)?);
+            let open = move |state: &State| Ok(state.store()?.resume_writer(&file_name)?);
             *writer = state.blocking(open).await?;
         }
         if writer.is_none() {

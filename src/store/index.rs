@@ -1,6 +1,6 @@
 //! Images: the entries of index.json.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use fs_err as fs;
 use jiff::{Timestamp, Unit};
@@ -27,6 +27,7 @@ pub(super) const INDEX: &str = "rpub.index";
 pub(super) struct Loaded {
     bytes: Vec<u8>,
     pub(super) index: Index,
+    images: OnceLock<Arc<[ImageEntry]>>,
 }
 
 /// One image of the store under one of its names.
@@ -60,7 +61,14 @@ impl ImageEntry {
 impl Store {
     /// Returns all images, one entry per name, oldest name first. Reads one file.
     pub fn images(&self) -> Result<Vec<ImageEntry>> {
-        Ok(self.load()?.index.manifests.iter().map(ImageEntry::of).collect())
+        Ok(self.shared_images()?.to_vec())
+    }
+
+    /// Like [`Store::images`], for who asks often: entries are read anew only when they changed.
+    pub fn shared_images(&self) -> Result<Arc<[ImageEntry]>> {
+        let loaded = self.load()?;
+        let read = || loaded.index.manifests.iter().map(ImageEntry::of).collect();
+        Ok(Arc::clone(loaded.images.get_or_init(read)))
     }
 
     /// Returns the manifest or index that `reference` names; `None` when the store has it not.
@@ -163,7 +171,7 @@ impl Store {
         }
         let index: Index =
             serde_json::from_slice(&bytes).map_err(|source| Error::Corrupt { path, source })?;
-        let loaded = Arc::new(Loaded { bytes, index });
+        let loaded = Arc::new(Loaded { bytes, index, images: OnceLock::new() });
         *cached = Some(Arc::clone(&loaded));
         Ok(loaded)
     }

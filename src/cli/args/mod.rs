@@ -184,11 +184,12 @@ impl Command {
         matches!(self, Self::Build(_) | Self::BuildPush(_) | Self::Image(ImageCommand::Build(_)))
     }
 
-    /// Returns whether the command removes from the store.
-    pub(crate) fn removes(&self) -> bool {
+    /// Returns whether the command takes the store's lock by itself, when it needs it.
+    pub(crate) fn holds_store_itself(&self) -> bool {
         matches!(
             self,
-            Self::Rmi(_)
+            Self::Serve(_)
+                | Self::Rmi(_)
                 | Self::Image(ImageCommand::Rm(_))
                 | Self::Prune(_)
                 | Self::System(SystemCommand::Prune(_))

@@ -1,0 +1,52 @@
+//! Bytes on their way to a client, piece by piece: nothing is held but the piece under way.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+
+/// How much is read at once.
+const PIECE: u64 = 256 << 10;
+
+/// A part of a blob that is read as fast as the client takes it, on the runtime's blocking threads.
+pub(super) struct Pieces {
+    reader: Box<dyn Read + Send>,
+    range: Range<u64>,
+}
+
+impl Pieces {
+    /// Returns the bytes of `range`, at whose beginning `reader` is.
+    pub(super) fn of(reader: Box<dyn Read + Send>, range: Range<u64>) -> Self {
+        Self { reader, range }
+    }
+
+    /// Returns how many bytes there are.
+    pub(super) fn length(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// Returns the pieces. Fewer bytes than there should be are an error: the client must not take
+    /// the rest of the connection for them.
+    pub(super) fn stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send {
+        stream::try_unfold(self, |mut pieces| async move {
+            if pieces.range.is_empty() {
+                return Ok(None);
+            }
+            let most = PIECE.min(pieces.length());
+            let reading =
+                tokio::task::spawn_blocking(move || pieces.read(most).map(|b| (b, pieces)));
+            Ok(Some(reading.await.map_err(io::Error::other)??))
+        })
+    }
+
+    fn read(&mut self, most: u64) -> io::Result<Bytes> {
+        let mut bytes = Vec::with_capacity(usize::try_from(most).unwrap_or_default());
+        self.reader.by_ref().take(most).read_to_end(&mut bytes)?;
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.range.start += bytes.len() as u64;
+        Ok(bytes.into())
+    }
+}
