@@ -9,6 +9,7 @@ mod auth;
 mod blob;
 mod build;
 mod call;
+mod copy;
 mod duration;
 mod edit;
 mod filter;
@@ -147,6 +148,7 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
         Command::Import(args) | Command::Image(ImageCommand::Import(args)) => {
             import::import(context, args).await
         }
+        Command::Copy(args) => copy::copy(context, *args).await,
         Command::Index(command) => index::run(context, command).await,
         Command::Mutate(args) => mutate::mutate(context, *args).await,
         Command::Append(args) => mutate::append(context, args).await,

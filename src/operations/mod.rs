@@ -8,6 +8,7 @@
 mod build;
 mod clean;
 mod convert;
+mod copy;
 mod edit;
 mod error;
 mod fetch;
@@ -17,6 +18,7 @@ mod layout;
 mod login;
 mod memory;
 mod objects;
+mod place;
 mod prune;
 mod publish;
 mod pull;
@@ -36,12 +38,16 @@ pub use build::{
     SecretOrigin, SecretSource, Split, Target, Timestamps, annotations, build, call,
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
+pub use copy::{
+    Arrival, Carrier, Carry, CopiedImage, CopyJob, CopyOptions, CopyTarget, Delivered, IndexShape,
+    Trimmed, copy_image, copy_images, is_digest_tag, is_taken,
+};
 pub use edit::{
     AppendRequest, BaseCheck, Changes, CreateRequest, Difference, EditReport, EditTarget,
-    EditedImage, ImageSource, IndexSource, Inspected, LayerSource, LeftBehind, Location,
-    MediaFamily, Note, NotePlace, RebaseRequest, Removal, Selector, WithConfigs, add_to_index,
-    annotate_index, append, check_base, create_index, differences, flatten, inspect_remote, mutate,
-    notes, rebase, remove_from_index,
+    EditedImage, IndexSource, Inspected, LayerSource, LeftBehind, Location, MediaFamily, Note,
+    NotePlace, RebaseRequest, Removal, Selector, WithConfigs, add_to_index, annotate_index, append,
+    check_base, create_index, differences, flatten, inspect_remote, mutate, notes, rebase,
+    remove_from_index,
 };
 pub use error::{Error, Kind, Snippet};
 pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
@@ -57,6 +63,7 @@ pub use objects::{
     ping, pull_artifact, push_artifact, put_blob, put_manifest, remove_blob, remove_manifest,
     remove_tag,
 };
+pub use place::ImageSource;
 pub use prune::{
     PruneMode, PruneRequest, PruneScope, Pruned, PrunedItem, bound_cache, disk_usage, prune,
 };

@@ -48,7 +48,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    fn add(&mut self, pushed: Pushed, size: u64) {
+    pub(super) fn add(&mut self, pushed: Pushed, size: u64) {
         match pushed {
             Pushed::AlreadyThere => self.already_there += 1,
             Pushed::Mounted => self.mounted += 1,
@@ -75,7 +75,8 @@ impl Traffic {
     }
 
     /// Returns what both moved.
-    pub(super) fn and(mut self, other: Self) -> Self {
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
         self.merge(other);
         self
     }

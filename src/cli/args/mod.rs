@@ -3,6 +3,7 @@
 mod artifact;
 mod auth;
 mod build;
+mod copy;
 mod edit;
 mod index;
 mod network;
@@ -23,6 +24,7 @@ pub(crate) use auth::{
     AuthCommand, AuthExplainArgs, AuthTokenArgs, CredentialArgs, LoginArgs, LogoutArgs, WhoamiArgs,
 };
 pub(crate) use build::{BuildArgs, OutputArgs, PullWhen};
+pub(crate) use copy::{CopyArgs, CopyContentArgs};
 pub(crate) use edit::{
     AppendArgs, EditArgs, FlattenArgs, ManifestDiffArgs, MutateArgs, Prefer, RebaseArgs,
     ValidateArgs,
@@ -120,6 +122,8 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Make an image from a root file system tar or directory
     Import(ImportArgs),
+    /// Copy images between registries, layouts and the store, with all platforms and signatures
+    Copy(Box<CopyArgs>),
     /// Make and edit indexes, which hold the images of several platforms under one name
     #[command(subcommand)]
     Index(IndexCommand),

@@ -13,10 +13,10 @@ use crate::operations::{Error, Kind, Session};
 
 use super::draft::Draft;
 use super::edition::Edition;
-use super::place::Place;
 use super::run::{Edits, edit};
 use super::target::{EditReport, EditTarget};
 use super::{json, layers};
+use crate::operations::place::Place;
 
 /// The annotation that says which image was the base (OCI image-spec, annotations.md).
 pub(super) const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";

@@ -10,7 +10,7 @@ use crate::image::{
 use crate::operations::{Error, Kind, Session};
 
 use super::json;
-use super::place::Place;
+use crate::operations::place::Place;
 
 /// Manifest and config of one image, to be changed.
 #[derive(Debug, Clone)]

@@ -12,8 +12,8 @@ use crate::operations::session::blocking;
 use crate::operations::{Error, Kind, Session};
 
 use super::draft::Finished;
-use super::place::{Place, Top};
 use super::target::{EditTarget, Location};
+use crate::operations::place::{Place, Top};
 
 /// How deep indexes may be nested: no known tool makes more than two levels.
 const MAX_DEPTH: usize = 8;

@@ -41,7 +41,7 @@ pub(super) fn replace(
 }
 
 /// Keeps the entries that `keep` wants, and returns the others.
-pub(super) fn retain(
+pub(in crate::operations) fn retain(
     index: &mut Value,
     keep: impl Fn(&Descriptor) -> bool,
 ) -> Result<Vec<Descriptor>, Error> {

@@ -6,10 +6,10 @@ use crate::build::date;
 use crate::operations::{Error, Session};
 
 use super::draft::Draft;
-use super::place::Place;
 use super::run::edit;
 use super::target::{EditReport, EditTarget};
 use super::{json, layers};
+use crate::operations::place::Place;
 
 /// Makes one layer of all layers of each image of `target`. Images with one layer stay as they are.
 ///

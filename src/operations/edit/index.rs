@@ -7,10 +7,10 @@ use crate::operations::{Error, Kind, Session};
 
 use super::edition::Edition;
 use super::notes::{Note, Removal, Selector};
-use super::place::{Place, Top};
 use super::run::{Edits, index_of};
 use super::target::{EditReport, EditTarget};
 use super::{entries, json, platforms};
+use crate::operations::place::{Place, Top};
 
 /// Something that an index is made of.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use crate::image::{Content, Manifest, Platform, media_type};
 use crate::operations::{Error, Session};
 
 use super::json;
-use super::place::{ImageSource, Top};
+use crate::operations::place::{ImageSource, Top};
 
 /// Whether configs are read as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -87,12 +87,12 @@ pub(super) fn set_texts(
 }
 
 /// Returns a manifest's document.
-pub(super) fn document(manifest: &Manifest) -> Value {
+pub(in crate::operations) fn document(manifest: &Manifest) -> Value {
     serde_json::from_slice(&manifest.bytes).expect("a manifest was parsed from its bytes")
 }
 
 /// Returns the bytes of a document that rpub has made or changed.
-pub(super) fn bytes(document: &Value) -> Vec<u8> {
+pub(in crate::operations) fn bytes(document: &Value) -> Vec<u8> {
     serde_json::to_vec(document).expect("JSON values serialise")
 }
 

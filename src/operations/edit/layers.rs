@@ -17,8 +17,8 @@ use crate::store::{IngestFile, Store};
 use super::changes::rename;
 use super::draft::{Draft, DraftLayer};
 use super::json;
-use super::place::Place;
 use super::target::MediaFamily;
+use crate::operations::place::Place;
 
 /// Takes a layer from outside into the store. Blocks.
 pub(super) fn take(

@@ -24,7 +24,6 @@ mod json;
 mod layers;
 mod mutate;
 mod notes;
-mod place;
 mod platforms;
 mod rebase;
 mod referrers;
@@ -41,8 +40,9 @@ pub use index::{
 pub use inspect::{Inspected, WithConfigs, inspect_remote};
 pub use mutate::mutate;
 pub use notes::{Note, NotePlace, Removal, Selector, notes};
-pub use place::ImageSource;
 pub use rebase::{BaseCheck, RebaseRequest, check_base, rebase};
 pub use target::{EditReport, EditTarget, EditedImage, LeftBehind, Location, MediaFamily};
 
-pub(super) use place::{Place, Top};
+pub(super) use entries::retain;
+pub(super) use json::{bytes, document};
+pub(super) use platforms::{attests, choose, chosen};

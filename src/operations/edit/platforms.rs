@@ -7,7 +7,7 @@ use crate::operations::{Error, Kind};
 pub(super) const ATTESTED: &str = "vnd.docker.reference.digest";
 
 /// Returns the entry that suits `wanted` best.
-pub(super) fn choose<'a>(
+pub(in crate::operations) fn choose<'a>(
     index: &'a Index,
     wanted: &Platform,
     name: &str,
@@ -16,7 +16,7 @@ pub(super) fn choose<'a>(
 }
 
 /// Returns the entries that are exactly for one of `wanted`; for all platforms when there is none.
-pub(super) fn chosen<'a>(
+pub(in crate::operations) fn chosen<'a>(
     index: &'a Index,
     wanted: &[Platform],
     name: &str,
@@ -52,7 +52,7 @@ pub(super) fn is_attestation(entry: &Descriptor) -> bool {
 }
 
 /// Returns whether an entry is an attestation about `image`.
-pub(super) fn attests(entry: &Descriptor, image: &Digest) -> bool {
+pub(in crate::operations) fn attests(entry: &Descriptor, image: &Digest) -> bool {
     entry.annotations.get(ATTESTED).is_some_and(|digest| *digest == image.to_string())
 }
 

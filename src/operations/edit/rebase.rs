@@ -8,9 +8,9 @@ use super::append::{BASE_DIGEST, name_of};
 use super::changes::rename;
 use super::draft::{Draft, DraftLayer};
 use super::json;
-use super::place::{ImageSource, Top};
 use super::run::edit;
 use super::target::{EditReport, EditTarget, MediaFamily};
+use crate::operations::place::{ImageSource, Top};
 
 /// Which bases are meant. What is `None` is what the image's annotations say.
 #[derive(Debug, Clone, Default)]

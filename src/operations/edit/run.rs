@@ -8,9 +8,9 @@ use crate::operations::{Error, Kind, Session};
 
 use super::draft::{Draft, Finished};
 use super::edition::Edition;
-use super::place::Top;
 use super::target::{EditReport, EditTarget, EditedImage};
 use super::{entries, json, platforms, referrers};
+use crate::operations::place::Top;
 
 /// Edits each image that `target` means by `change`, and an index around them by `change_index`.
 pub(super) async fn edit(

@@ -3,7 +3,7 @@
 use crate::image::{Descriptor, Digest, Platform, Reference, Repository};
 use crate::operations::publish::Traffic;
 
-use super::place::ImageSource;
+use crate::operations::place::ImageSource;
 
 /// Where images are edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

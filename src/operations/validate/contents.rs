@@ -11,7 +11,7 @@ use crate::blob::{Hasher, Mismatch};
 use crate::event::TransferId;
 use crate::image::{Descriptor, DiffId, Platform, Repository, media_type};
 use crate::layer::{TarReader, VerifiedTar};
-use crate::operations::edit::Place;
+use crate::operations::place::Place;
 use crate::operations::session::blocking;
 use crate::operations::{Error, Kind, Session};
 

@@ -18,7 +18,7 @@ use crate::image::{
     media_type,
 };
 
-use super::edit::{ImageSource, Place, Top};
+use super::place::{ImageSource, Place, Top};
 use super::{Error, Kind, Session};
 use contents::{Blob, check_blob};
 

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
+use super::build::LayoutImage;
+use super::images::find;
+use super::layout::Layout;
+use super::resolve::MAX_CONFIG_BYTES;
+use super::session::blocking;
+use super::{Error, Kind, Session, edit};
 use crate::image::{
     Content, Descriptor, Digest, ImageConfig, ImageManifest, Index, Manifest, Platform, Reference,
     Repository,
 };
-use crate::operations::build::LayoutImage;
-use crate::operations::images::find;
-use crate::operations::layout::Layout;
-use crate::operations::resolve::MAX_CONFIG_BYTES;
-use crate::operations::session::blocking;
-use crate::operations::{Error, Kind, Session};
 
 /// An image, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl std::fmt::Display for ImageSource {
 
 /// Where the parts of an image are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::operations) enum Place {
+pub(super) enum Place {
     /// A repository of a registry.
     Repository(Repository),
     /// The store.
@@ -59,19 +59,16 @@ pub(in crate::operations) enum Place {
 
 /// What a name stands for, and where the rest of it is.
 #[derive(Debug, Clone)]
-pub(in crate::operations) struct Top {
+pub(super) struct Top {
     /// What to call it in messages.
-    pub(in crate::operations) name: String,
-    pub(in crate::operations) place: Place,
-    pub(in crate::operations) manifest: Manifest,
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) manifest: Manifest,
 }
 
 impl Top {
     /// Reads the manifest or index that `source` names.
-    pub(in crate::operations) async fn read(
-        session: &Session,
-        source: &ImageSource,
-    ) -> Result<Self, Error> {
+    pub(super) async fn read(session: &Session, source: &ImageSource) -> Result<Self, Error> {
         let name = source.to_string();
         let (place, manifest) = match source {
             ImageSource::Registry(reference) => {
@@ -107,7 +104,7 @@ impl Top {
     /// # Errors
     ///
     /// When it is one image.
-    pub(in crate::operations) fn index(&self) -> Result<&Index, Error> {
+    pub(super) fn index(&self) -> Result<&Index, Error> {
         match &self.manifest.content {
             Content::Index(index) => Ok(index),
             Content::Image(_) => {
@@ -120,7 +117,7 @@ impl Top {
     }
 
     /// Reads the one image, or that of an index for `platform`.
-    pub(in crate::operations) async fn image(
+    pub(super) async fn image(
         &self,
         session: &Session,
         platform: &Platform,
@@ -128,14 +125,14 @@ impl Top {
         let Content::Index(index) = &self.manifest.content else {
             return Ok(self.manifest.clone());
         };
-        let entry = super::platforms::choose(index, platform, &self.name)?;
+        let entry = edit::choose(index, platform, &self.name)?;
         self.place.manifest(session, &entry.digest, Some(&entry.media_type)).await
     }
 }
 
 impl Place {
     /// Returns the repository, when it is one.
-    pub(in crate::operations) fn repository(&self) -> Option<&Repository> {
+    pub(super) fn repository(&self) -> Option<&Repository> {
         match self {
             Self::Repository(repository) => Some(repository),
             Self::Store | Self::Layout(_) => None,
@@ -143,7 +140,7 @@ impl Place {
     }
 
     /// Reads a manifest by its digest.
-    pub(in crate::operations) async fn manifest(
+    pub(super) async fn manifest(
         &self,
         session: &Session,
         digest: &Digest,
@@ -173,7 +170,7 @@ impl Place {
     }
 
     /// Reads the bytes of a config, verified.
-    pub(in crate::operations) async fn config_bytes(
+    pub(super) async fn config_bytes(
         &self,
         session: &Session,
         descriptor: &Descriptor,
@@ -200,7 +197,7 @@ impl Place {
     }
 
     /// Reads the config of an image; `None` for an artifact, which has none.
-    pub(in crate::operations) async fn config(
+    pub(super) async fn config(
         &self,
         session: &Session,
         image: &ImageManifest,

@@ -1,0 +1,298 @@
+//! `copy`.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::image::{Platform, Reference, Tag, media_type};
+use crate::operations::{
+    self, Arrival, Carrier, Carry, CopiedImage, CopyJob, CopyOptions, CopyTarget, Delivered, Error,
+    ForeignLayers, ImageSource, IndexShape, Kind, ListRequest, Traffic,
+};
+
+use super::Context;
+use super::args::{CopyArgs, CopyContentArgs};
+use super::build::reference;
+use super::edit::{image_source, interruptible, platform};
+use super::output::{Format, from_template, print, write_file};
+use super::render::bytes;
+
+/// Places that other tools know, and what to use here instead.
+const FOREIGN_PLACES: [(&str, &str); 5] = [
+    ("dir:", "write an OCI layout by `oci:DIRECTORY`"),
+    ("containers-storage:", "push it to a registry, or write an OCI layout, with podman"),
+    ("docker-daemon:", "write an archive by `docker save`, and read it by `docker-archive:FILE`"),
+    ("sif:", "write an OCI layout"),
+    ("ostree:", "write an OCI layout"),
+];
+
+/// Copies an image, or all tags of a repository.
+pub(super) async fn copy(context: &Context, args: CopyArgs) -> Result<(), Error> {
+    let options = args.content.options()?;
+    let source = source(&args.source)?;
+    let targets = args.targets.iter().map(|text| target(text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(twice) = targets.iter().enumerate().find(|(at, it)| targets[..*at].contains(it)) {
+        return Err(Error::new(Kind::Settings, format!("the target `{}` is given twice", twice.1)));
+    }
+    let carrier = Carrier::new(&context.session);
+    let jobs = if args.all_tags {
+        every_tag(context, &carrier, &source, &targets, &options).await?
+    } else {
+        vec![CopyJob { source, targets, options }]
+    };
+    let jobs = if args.no_clobber { unclaimed(context, jobs).await? } else { jobs };
+    let mut copies: Vec<Option<Result<CopiedImage, Error>>> = jobs.iter().map(|_| None).collect();
+    let copying = async {
+        operations::copy_images(&carrier, &jobs, |at, copied| copies[at] = Some(copied)).await;
+        Ok(())
+    };
+    interruptible(Box::pin(copying)).await?;
+    report(context, &args, &jobs, copies.into_iter().flatten().collect())
+}
+
+impl CopyContentArgs {
+    /// Returns what is to be copied of an image.
+    pub(super) fn options(&self) -> Result<CopyOptions, Error> {
+        let wanted = self.platforms.iter().filter(|text| !matches!(text.as_str(), "all" | ""));
+        let carry = |leave: bool| if leave { Carry::No } else { Carry::Yes };
+        Ok(CopyOptions {
+            platforms: wanted.map(|text| local_or(text)).collect::<Result<_, Error>>()?,
+            shape: if self.sparse_index { IndexShape::Sparse } else { IndexShape::Trimmed },
+            foreign: if self.include_external { ForeignLayers::Push } else { ForeignLayers::Skip },
+            referrers: carry(self.no_referrers),
+            artifact_types: self.artifact_types.clone(),
+            digest_tags: carry(self.no_digest_tags),
+            companions_of_present: Carry::Yes,
+        })
+    }
+}
+
+fn local_or(text: &str) -> Result<Platform, Error> {
+    if text == "local" { Ok(Platform::host()) } else { platform("--platform", text) }
+}
+
+/// Reads where an image is.
+fn source(text: &str) -> Result<ImageSource, Error> {
+    refuse_foreign(text)?;
+    if let Some(name) = text.strip_prefix("store:") {
+        return Ok(ImageSource::Store(name.to_owned()));
+    }
+    image_source(text.strip_prefix("docker://").unwrap_or(text), false)
+}
+
+/// Reads where an image goes.
+fn target(text: &str) -> Result<CopyTarget, Error> {
+    refuse_foreign(text)?;
+    if let Some(name) = text.strip_prefix("store:") {
+        return Ok(CopyTarget::Store(reference(name)?));
+    }
+    Ok(CopyTarget::Registry(reference(text.strip_prefix("docker://").unwrap_or(text))?))
+}
+
+fn refuse_foreign(text: &str) -> Result<(), Error> {
+    let known = FOREIGN_PLACES.iter().find(|(prefix, _)| text.starts_with(prefix));
+    known.map_or(Ok(()), |(prefix, instead)| {
+        let message = format!("`{prefix}` is no place that rpub knows");
+        Err(Error::new(Kind::Settings, message).hint(*instead))
+    })
+}
+
+/// Returns a job for each tag of the source's repository.
+async fn every_tag(
+    context: &Context,
+    carrier: &Carrier,
+    source: &ImageSource,
+    targets: &[CopyTarget],
+    options: &CopyOptions,
+) -> Result<Vec<CopyJob>, Error> {
+    let ImageSource::Registry(name) = source else {
+        return Err(Error::new(Kind::Settings, "`--all-tags` copies from a registry only"));
+    };
+    let mut tags: Vec<Tag> = Vec::new();
+    let all = ListRequest::default();
+    operations::list_tags(&context.session, &name.repository, &all, |tag| {
+        tags.extend(tag.parse());
+        Ok(())
+    })
+    .await?;
+    carrier.know_tags(&name.repository, tags.iter().map(ToString::to_string));
+    // Tags made of digests go along with what they are about.
+    let tags = tags.into_iter().filter(|tag| !operations::is_digest_tag(tag));
+    let jobs = tags.map(|tag| {
+        let tagged = |name: &Reference| Reference::tagged(name.repository.clone(), tag.clone());
+        let to = targets.iter().map(|target| match target {
+            CopyTarget::Registry(name) => CopyTarget::Registry(tagged(name)),
+            CopyTarget::Store(name) => CopyTarget::Store(tagged(name)),
+        });
+        CopyJob {
+            source: ImageSource::Registry(tagged(name)),
+            targets: to.collect(),
+            options: CopyOptions { companions_of_present: Carry::No, ..options.clone() },
+        }
+    });
+    Ok(jobs.collect())
+}
+
+/// Leaves out the targets whose tags are taken.
+async fn unclaimed(context: &Context, jobs: Vec<CopyJob>) -> Result<Vec<CopyJob>, Error> {
+    let mut left = Vec::new();
+    for mut job in jobs {
+        let mut targets = Vec::new();
+        for target in job.targets {
+            if operations::is_taken(&context.session, &target).await? {
+                context.session.note(format!("left alone: `{target}` is there"));
+            } else {
+                targets.push(target);
+            }
+        }
+        job.targets = targets;
+        if !job.targets.is_empty() {
+            left.push(job);
+        }
+    }
+    Ok(left)
+}
+
+/// Says what was copied, and returns what failed.
+fn report(
+    context: &Context,
+    args: &CopyArgs,
+    jobs: &[CopyJob],
+    copies: Vec<Result<CopiedImage, Error>>,
+) -> Result<(), Error> {
+    let mut failures = Vec::new();
+    let mut rows = Vec::new();
+    let (mut traffic, mut text, mut digests) = (Traffic::default(), String::new(), String::new());
+    for (job, copied) in jobs.iter().zip(copies) {
+        let copied = match copied {
+            Ok(copied) => copied,
+            Err(error) => {
+                failures.push(error);
+                continue;
+            }
+        };
+        traffic = traffic.and(copied.traffic());
+        say(context, &copied);
+        rows.push(row(job, &copied));
+        let _ = writeln!(digests, "{}", copied.manifest.digest);
+        for delivered in copied.deliveries {
+            match delivered.outcome {
+                Ok(_) => {
+                    let _ = writeln!(text, "{}@{}", delivered.target, delivered.digest);
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+    }
+    let total: usize = jobs.iter().map(|job| job.targets.len()).sum();
+    context.session.note(summary(&traffic));
+    context.progress.finish();
+    match args.format.format() {
+        Format::Table if text.is_empty() => {}
+        Format::Table => print(text.trim_end())?,
+        Format::Json => rows.iter().try_for_each(|row| print(&row.to_string()))?,
+        Format::Template(template) => {
+            rows.iter().try_for_each(|row| print(&from_template(&template, row)?))?;
+        }
+    }
+    if let Some(path) = &args.digestfile {
+        write_file(path, digests.as_bytes())?;
+    }
+    all_or_partial(failures, total, "copies")
+}
+
+/// Returns the only failure, or says how many of `total` there were, each having been told.
+pub(super) fn all_or_partial(failures: Vec<Error>, total: usize, what: &str) -> Result<(), Error> {
+    let count = failures.len();
+    let mut failures = failures.into_iter();
+    match (failures.next(), count) {
+        (None, _) => Ok(()),
+        (Some(error), 1) if total == 1 => Err(error),
+        (Some(first), _) => {
+            for error in std::iter::once(first).chain(failures) {
+                anstream::eprint!("{}", super::render::error(&error));
+            }
+            Err(Error::new(Kind::Partial, format!("{count} of {total} {what} failed")))
+        }
+    }
+}
+
+fn say(context: &Context, copied: &CopiedImage) {
+    let session = &context.session;
+    if let Some(trimmed) = &copied.trimmed {
+        let (digest, previous) = (&copied.manifest.digest, &trimmed.previous);
+        session.note(if media_type::is_index(&copied.manifest.media_type) {
+            format!("the index {previous} became {digest}, which its signatures do not cover")
+        } else {
+            format!("took the image {digest} out of the index {previous}")
+        });
+        for entry in &trimmed.left_out {
+            let what = match &entry.platform {
+                Some(platform) if platform.os != "unknown" => format!("the image for {platform}"),
+                _ => "the attestation".to_owned(),
+            };
+            session.note(format!("left out {what} ({})", entry.digest));
+        }
+    }
+    if copied.referrers + copied.digest_tags > 0 {
+        let (referrers, tags) = (copied.referrers, copied.digest_tags);
+        session.note(format!("with it: {referrers} referrers, {tags} digest tags"));
+    }
+}
+
+/// Returns one line about what moved.
+pub(super) fn summary(traffic: &Traffic) -> String {
+    let Traffic { sent, sent_bytes, already_there, mounted, saved_bytes } = *traffic;
+    format!(
+        "copied: {sent} blobs ({}), {already_there} already there, {mounted} mounted ({} saved)",
+        bytes(sent_bytes),
+        bytes(saved_bytes)
+    )
+}
+
+fn row(job: &CopyJob, copied: &CopiedImage) -> Value {
+    json!({
+        "source": job.source.to_string(),
+        "digest": copied.manifest.digest,
+        "mediaType": copied.manifest.media_type,
+        "platforms": copied.platforms.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "previous": copied.trimmed.as_ref().map(|trimmed| &trimmed.previous),
+        "leftOut": copied.trimmed.as_ref().map(|trimmed| &trimmed.left_out),
+        "referrers": copied.referrers,
+        "digestTags": copied.digest_tags,
+        "targets": copied.deliveries.iter().map(delivered).collect::<Vec<_>>(),
+    })
+}
+
+/// Returns what became of one target.
+pub(super) fn delivered(delivered: &Delivered) -> Value {
+    let outcome = match &delivered.outcome {
+        Ok(Arrival::Copied) => "copied",
+        Ok(Arrival::AlreadyThere) => "already there",
+        Err(_) => "failed",
+    };
+    json!({
+        "name": delivered.target.to_string(),
+        "outcome": outcome,
+        "error": delivered.outcome.as_ref().err().map(ToString::to_string),
+        "sent": delivered.traffic.sent,
+        "sentBytes": delivered.traffic.sent_bytes,
+        "mounted": delivered.traffic.mounted,
+        "alreadyThere": delivered.traffic.already_there,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_named_as_skopeo_names_them() {
+        let read = |text: &str| source(text).map(|source| source.to_string());
+        assert_eq!(read("docker://alpine:3").expect("valid"), "alpine:3");
+        assert_eq!(read("oci:dir:1").expect("valid"), "oci:dir:1");
+        assert_eq!(target("store:app").expect("valid").to_string(), "store:app:latest");
+        let error = source("containers-storage:app").expect_err("refused");
+        assert_eq!((error.kind, error.hints.len()), (Kind::Settings, 1));
+    }
+}
