@@ -40,6 +40,9 @@ _rpub() {
             rpub,completion)
                 cmd="rpub__subcmd__completion"
                 ;;
+            rpub,copy)
+                cmd="rpub__subcmd__copy"
+                ;;
             rpub,df)
                 cmd="rpub__subcmd__df"
                 ;;
@@ -258,6 +261,9 @@ _rpub() {
                 ;;
             rpub__subcmd__help,completion)
                 cmd="rpub__subcmd__help__subcmd__completion"
+                ;;
+            rpub__subcmd__help,copy)
+                cmd="rpub__subcmd__help__subcmd__copy"
                 ;;
             rpub__subcmd__help,df)
                 cmd="rpub__subcmd__help__subcmd__df"
@@ -665,7 +671,7 @@ _rpub() {
 
     case "${cmd}" in
         rpub)
-            opts="-q -h -V --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help --version build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
+            opts="-q -h -V --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help --version build build-push push pull images image tag rmi inspect history import copy index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3474,6 +3480,124 @@ _rpub() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rpub__subcmd__copy)
+            opts="-a -n -q -h --all-tags --platform --sparse-index --no-referrers --artifact-type --no-digest-tags --include-external --no-clobber --digestfile --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --artifact-type)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --digestfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --plain-http)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip-tls-verify)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cert-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-times)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resolve)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --http-header)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user-agent-prefix)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rpub__subcmd__df)
             opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -3817,7 +3941,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__help)
-            opts="build build-push push pull images image tag rmi inspect history import index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
+            opts="build build-push push pull images image tag rmi inspect history import copy index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4083,6 +4207,20 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__help__subcmd__completion)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__copy)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

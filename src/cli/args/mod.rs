@@ -122,7 +122,7 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Make an image from a root file system tar or directory
     Import(ImportArgs),
-    /// Copy images between registries, layouts and the store, with all platforms and signatures
+    /// Copy an image with all platforms and signatures, between registries and files
     Copy(Box<CopyArgs>),
     /// Make and edit indexes, which hold the images of several platforms under one name
     #[command(subcommand)]
