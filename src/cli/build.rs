@@ -52,15 +52,7 @@ async fn answer(context: &Context, args: BuildArgs, call: Call) -> Result<(), Er
     let request = request(args, false)?;
     let interrupt = Interrupt::default();
     let operation = operations::call(&context.session, request, question, &interrupt);
-    tokio::pin!(operation);
-    let answer = tokio::select! {
-        answer = &mut operation => answer?,
-        () = interrupted() => {
-            interrupt.request();
-            let _ = operation.await;
-            return Err(Error::new(Kind::Interrupted, "interrupted"));
-        }
-    };
+    let answer = interruptible(Box::pin(operation), &interrupt).await?;
     context.progress.finish();
     call.print(answer)
 }
@@ -81,16 +73,7 @@ async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<(), Error
     let is_stdout_taken = request.delivery.outputs.iter().any(Output::is_stdout);
     let interrupt = Interrupt::default();
     let operation = operations::build(&context.session, request, &interrupt);
-    tokio::pin!(operation);
-    let report = tokio::select! {
-        report = &mut operation => report?,
-        () = interrupted() => {
-            // Steps are killed, uploads broken off; the operation then ends by itself and cleans up.
-            interrupt.request();
-            let _ = operation.await;
-            return Err(Error::new(Kind::Interrupted, "interrupted"));
-        }
-    };
+    let report = interruptible(Box::pin(operation), &interrupt).await?;
     if let (Some(path), Some(image)) = (iidfile, &report.image) {
         write_file(&path, image.id().to_string().as_bytes())?;
     }
@@ -107,6 +90,23 @@ async fn run(context: &Context, args: BuildArgs, push: bool) -> Result<(), Error
     }
     context.progress.finish();
     if is_stdout_taken { Ok(()) } else { print_result(context, &report) }
+}
+
+/// Waits for `operation`; when the user interrupts, asks it to stop, and waits until it has cleaned up.
+pub(super) async fn interruptible<T>(
+    operation: impl Future<Output = Result<T, Error>>,
+    interrupt: &Interrupt,
+) -> Result<T, Error> {
+    tokio::pin!(operation);
+    tokio::select! {
+        result = &mut operation => result,
+        () = interrupted() => {
+            // Steps are killed, uploads broken off; the operation then ends by itself.
+            interrupt.request();
+            let _ = operation.await;
+            Err(Error::new(Kind::Interrupted, "interrupted"))
+        }
+    }
 }
 
 /// Ready when the user presses Ctrl-C or the process is asked to end.
@@ -143,11 +143,16 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
     });
     let context = ContextLocation::main(&args.context)?;
     Ok(BuildRequest {
-        named_contexts: named_contexts(&args.build_context)?,
-        dockerfile: dockerfile(args.file.as_deref(), &context)?,
+        named_contexts: named_contexts(&args.dockerfile.build_context)?,
+        dockerfile: dockerfile(args.dockerfile.file.as_deref(), &context)?,
         names: names(&args.tags)?,
-        build_args: settings::build_args(&args.build_arg_file, &args.build_arg)?,
-        target: args.target,
+        build_args: settings::build_args(
+            &args.dockerfile.build_arg_file,
+            &args.dockerfile.build_arg,
+        )?,
+        target: args.dockerfile.target,
+        lock_file: args.lock.lock_file,
+        locked: args.lock.locked,
         platforms: platforms(&args.platform)?,
         labels: labels.collect(),
         cache_from: args
@@ -180,7 +185,7 @@ fn request(args: BuildArgs, push: bool) -> Result<BuildRequest, Error> {
 }
 
 /// Parses `--platform`.
-fn platforms(given: &[String]) -> Result<Vec<Platform>, Error> {
+pub(super) fn platforms(given: &[String]) -> Result<Vec<Platform>, Error> {
     let given = given.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
     given
         .map(|text| {
@@ -233,7 +238,7 @@ fn host(text: &str) -> Result<(String, String), Error> {
 }
 
 /// Reads the values of `--build-context`.
-fn named_contexts(given: &[OsString]) -> Result<Vec<(String, ContextLocation)>, Error> {
+pub(super) fn named_contexts(given: &[OsString]) -> Result<Vec<(String, ContextLocation)>, Error> {
     let read = |text: &OsString| {
         let bytes = text.as_bytes();
         let at = bytes.iter().position(|byte| *byte == b'=').filter(|at| *at > 0);
@@ -247,7 +252,10 @@ fn named_contexts(given: &[OsString]) -> Result<Vec<(String, ContextLocation)>, 
     given.iter().map(read).collect()
 }
 
-fn dockerfile(file: Option<&Path>, context: &ContextLocation) -> Result<DockerfileSource, Error> {
+pub(super) fn dockerfile(
+    file: Option<&Path>,
+    context: &ContextLocation,
+) -> Result<DockerfileSource, Error> {
     let Some(path) = file else { return Ok(DockerfileSource::Default) };
     if path == Path::new("-") {
         if *context == ContextLocation::Stdin {

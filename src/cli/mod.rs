@@ -17,6 +17,7 @@ mod hosts;
 mod images;
 mod import;
 mod index;
+mod lock;
 mod login;
 mod manifest;
 mod manifest_diff;
@@ -125,6 +126,7 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
             build::build(context, *args).await
         }
         Command::BuildPush(args) => build::build_push(context, *args).await,
+        Command::Lock(args) => lock::lock(context, *args).await,
         Command::Push(args) | Command::Image(ImageCommand::Push(args)) => {
             registry::push(context, args).await
         }

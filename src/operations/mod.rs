@@ -15,6 +15,7 @@ mod fetch;
 mod images;
 mod import;
 mod layout;
+mod lock;
 mod login;
 mod memory;
 mod objects;
@@ -52,6 +53,7 @@ pub use edit::{
 pub use error::{Error, Kind, Snippet};
 pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
 pub use import::{ImportReport, ImportRequest, ImportSource, import};
+pub use lock::{LOCK_FILE_NAME, LockChange, LockMode, LockReport, LockRequest, Refresh, lock};
 pub use login::{
     Access, LoginPlace, LoginReport, Verify, authorization, explain_credential, login, logout,
     logout_all, whoami,

@@ -61,12 +61,21 @@ impl Resolved {
     }
 }
 
+/// A base image that was found.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// The image.
+    pub(super) base: Base,
+    /// What its name stands for: the index, or the manifest of an image that has none.
+    pub(super) named: Digest,
+}
+
 /// Resolves a base image: its manifest and configuration, none of its layers.
 pub(super) async fn resolve_base(
     session: &Session,
     image: &BaseImage,
     policy: PullPolicy,
-) -> Result<Base, Error> {
+) -> Result<Found, Error> {
     let reference = &image.reference;
     let resolved = match policy {
         PullPolicy::Always => None,
@@ -86,12 +95,14 @@ pub(super) async fn resolve_base(
             error.about(format!("failed to resolve the base image `{}`", reference.familiar()))
         })?,
     };
-    Ok(Base {
+    let named = resolved.index.clone().unwrap_or_else(|| resolved.manifest.digest.clone());
+    let base = Base {
         reference: reference.clone(),
         manifest: resolved.descriptor(),
         layers: resolved.layers()?,
         config: resolved.config,
-    })
+    };
+    Ok(Found { base, named })
 }
 
 /// Finds an image in the store; `None` when it is not there for that platform.

@@ -17,6 +17,7 @@ mod explain;
 mod harness;
 mod images;
 mod kill;
+mod lock;
 mod mounts;
 mod multi_platform;
 mod outputs;

@@ -114,6 +114,12 @@ impl<'a> Outline<'a> {
         &self.images
     }
 
+    /// Returns what was chosen beside the Dockerfile.
+    #[must_use]
+    pub fn options(&self) -> &'a PlanOptions {
+        self.options
+    }
+
     /// Returns the resolved ones of [`images`](Self::images): the first of them.
     #[must_use]
     pub fn bases(&self) -> &[Base] {

@@ -207,7 +207,7 @@ pub enum CopySource {
 }
 
 /// What `ADD` gets from elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Remote {
     /// A file.
     Http {

@@ -35,12 +35,9 @@ pub(crate) struct CacheArgs {
     pub(crate) explain: bool,
 }
 
-/// Flags of `build` and `build-push`.
+/// Flags that say which Dockerfile is meant, and how it is read.
 #[derive(Debug, Args)]
-pub(crate) struct BuildArgs {
-    /// Build context: a directory, - for a tar or Dockerfile on standard input, a git or http(s) URL
-    #[arg(value_name = "PATH|URL|-", default_value = ".")]
-    pub(crate) context: OsString,
+pub(crate) struct DockerfileArgs {
     // Not a comment of documentation, in which the prefixes would be bare links.
     #[arg(
         long,
@@ -49,9 +46,6 @@ pub(crate) struct BuildArgs {
                 oci-layout://DIRECTORY[:TAG|@DIGEST], a git or http(s) URL (repeatable)"
     )]
     pub(crate) build_context: Vec<OsString>,
-    /// Name the image, with the tag latest unless one is given (repeatable)
-    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
-    pub(crate) tags: Vec<String>,
     /// Read this Dockerfile, a URL, or - for standard input [default: PATH/Dockerfile]
     #[arg(short, long, value_name = "FILE|URL|-")]
     pub(crate) file: Option<PathBuf>,
@@ -64,6 +58,32 @@ pub(crate) struct BuildArgs {
     /// Stop at this stage
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
+}
+
+/// Flags about what is taken by digest.
+#[derive(Debug, Args)]
+pub(crate) struct LockedArgs {
+    /// Take bases by the digests in this file [default: rpub.lock beside the Dockerfile]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lock_file: Option<PathBuf>,
+    /// Fail when a base, URL or repository is not in the lock file
+    #[arg(long)]
+    pub(crate) locked: bool,
+}
+
+/// Flags of `build` and `build-push`.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Build context: a directory, - for a tar or Dockerfile on standard input, a git or http(s) URL
+    #[arg(value_name = "PATH|URL|-", default_value = ".")]
+    pub(crate) context: OsString,
+    /// Name the image, with the tag latest unless one is given (repeatable)
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub(crate) tags: Vec<String>,
+    #[command(flatten)]
+    pub(crate) dockerfile: DockerfileArgs,
+    #[command(flatten)]
+    pub(crate) lock: LockedArgs,
     /// Build for these platforms, separated by commas [default: this machine's]
     #[arg(
         long,

@@ -6,6 +6,7 @@ mod build;
 mod copy;
 mod edit;
 mod index;
+mod lock;
 mod network;
 mod objects;
 mod steps;
@@ -23,7 +24,7 @@ pub(crate) use artifact::{
 pub(crate) use auth::{
     AuthCommand, AuthExplainArgs, AuthTokenArgs, CredentialArgs, LoginArgs, LogoutArgs, WhoamiArgs,
 };
-pub(crate) use build::{BuildArgs, OutputArgs, PullWhen};
+pub(crate) use build::{BuildArgs, DockerfileArgs, OutputArgs, PullWhen};
 pub(crate) use copy::{CopyArgs, CopyContentArgs};
 pub(crate) use edit::{
     AppendArgs, EditArgs, FlattenArgs, ManifestDiffArgs, MutateArgs, Prefer, RebaseArgs,
@@ -33,6 +34,7 @@ pub(crate) use index::{
     IndexAddArgs, IndexAnnotateArgs, IndexCommand, IndexCreateArgs, IndexEditArgs,
     IndexInspectArgs, IndexRmArgs,
 };
+pub(crate) use lock::{LockArgs, SecretArgs};
 pub(crate) use network::NetworkArgs;
 pub(crate) use objects::{
     BlobCommand, BlobGetArgs, BlobHeadArgs, BlobPutArgs, BlobRmArgs, DigestArgs, ManifestCommand,
@@ -103,6 +105,8 @@ pub(crate) enum Command {
     /// Build an image and push it to every tag given
     #[command(name = "build-push")]
     BuildPush(Box<BuildArgs>),
+    /// Keep the digests of what a Dockerfile starts from and adds in rpub.lock
+    Lock(Box<LockArgs>),
     /// Push an image from the store to its registry
     Push(PushArgs),
     /// Pull an image into the store

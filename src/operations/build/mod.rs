@@ -8,9 +8,11 @@ mod contexts;
 mod emulators;
 mod job;
 mod location;
+mod locked;
 mod online;
 mod outputs;
 mod plan;
+mod project;
 mod publishing;
 mod request;
 mod results;
@@ -43,6 +45,7 @@ pub use outputs::{
     Destination, Dialect, ImageOptions, ImageOutput, Keep, Output, OutputKind, Publish, Split,
     Timestamps, annotations,
 };
+pub(super) use project::Project;
 pub use request::{BuildReport, BuildRequest, BuiltImage, Delivery, DockerfileSource, ImageReport};
 pub use secrets::{SecretOrigin, SecretSource};
 
@@ -67,6 +70,7 @@ pub async fn build(
     };
     let online = Arc::new(online(session, interrupt, &provisions));
     let (context, sources) = read(&request, &online).await?;
+    let _ = online.pins.set(Arc::new(sources.pins.clone()));
     let date = epoch(&mut request, &context, &sources, &online).await?;
     let plan = plan::plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
     let plan = Arc::new(plan);
@@ -134,6 +138,7 @@ pub async fn call(
     let online = Arc::new(online(session, interrupt, &provisions));
     // The context is kept until the end.
     let (_context, sources) = read(&request, &online).await?;
+    let _ = online.pins.set(Arc::new(sources.pins.clone()));
     tokio::select! {
         answer = call::answer(session, &request, &sources, question) => answer,
         () = interrupt.requested.notified() => Err(Error::new(Kind::Interrupted, "interrupted")),
@@ -148,7 +153,7 @@ async fn read(
     let (request, online) = (request.clone(), Arc::clone(online));
     blocking(move || {
         let context = MainContext::open(&request, &online)?;
-        let sources = Sources::read(&context, &request.dockerfile, &online)?;
+        let sources = Sources::read(&context, &request, &online)?;
         Ok::<_, Error>((context, Arc::new(sources)))
     })
     .await
@@ -165,6 +170,7 @@ fn online(session: &Session, interrupt: &Interrupt, provisions: &Provisions) -> 
             ..session.git.clone()
         },
         fetched: std::sync::Mutex::default(),
+        pins: std::sync::OnceLock::new(),
     }
 }
 

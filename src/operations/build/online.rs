@@ -1,18 +1,21 @@
 //! What a build gets from elsewhere: the way from its blocking threads to the network.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::build::{Cancel, Fetched, Remote, Remotes};
 use crate::dockerfile::GitReference;
 use crate::event::{Direction, Event, TransferId, TransferOutcome};
+use crate::operations::lock::{Address, Pins};
 use crate::operations::{Error, Kind, Session};
 use crate::registry::{Download, DownloadRequest};
 use crate::remote::{
     Content, Fetcher, FileName, GitSettings, GitTree, Head, RemoteFile, Secrets, Tree, Web,
     WebRequest,
 };
+
+use super::project::parse_git;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -30,6 +33,8 @@ pub(super) struct Online {
     pub(super) git: GitSettings,
     /// What was got for steps: each is asked for once, however many steps and platforms need it.
     pub(super) fetched: Mutex<HashMap<Remote, Turn>>,
+    /// What is taken by digest, once the lock file is read.
+    pub(super) pins: OnceLock<Arc<Pins>>,
 }
 
 /// Held while something is got; the others wait for it.
@@ -44,7 +49,11 @@ impl Online {
         checksum: Option<&crate::image::Digest>,
     ) -> Result<RemoteFile, Error> {
         let is_canceled = || self.cancel.is_requested();
-        Ok(self.fetcher(&is_canceled).file(url, name, checksum)?)
+        let address = Address::of_url(url);
+        let locked = self.pins.get().and_then(|pins| pins.file(&address));
+        let locked = locked.filter(|_| checksum.is_none());
+        let file = self.fetcher(&is_canceled).file(url, name, checksum.or(locked));
+        file.map_err(|error| self.explain_pinned(error.into(), locked.is_some(), &address))
     }
 
     /// Gets the files of a commit.
@@ -52,15 +61,51 @@ impl Online {
         let is_canceled = || self.cancel.is_requested();
         let name = wanted.reference.name().to_owned();
         let transfer = Transfer::begin(&self.session, format!("git {name}"), None);
-        let tree = self.fetcher(&is_canceled).repository(wanted);
+        let tree = self.at_commit(wanted, |wanted| self.fetcher(&is_canceled).repository(wanted));
         transfer.end(if tree.is_ok() { TransferOutcome::Moved } else { TransferOutcome::Failed });
-        Ok(tree?)
+        tree
+    }
+
+    /// Returns the commit that a reference is.
+    pub(super) fn commit(&self, wanted: &GitTree<'_>) -> Result<String, Error> {
+        let is_canceled = || self.cancel.is_requested();
+        Ok(self.fetcher(&is_canceled).commit(wanted)?)
     }
 
     /// Returns when a commit was made, in seconds since 1970.
     pub(super) fn commit_time(&self, wanted: &GitTree<'_>) -> Result<i64, Error> {
         let is_canceled = || self.cancel.is_requested();
-        Ok(self.fetcher(&is_canceled).commit_time(wanted)?)
+        self.at_commit(wanted, |wanted| self.fetcher(&is_canceled).commit_time(wanted))
+    }
+
+    /// Does `work` with the commit that the lock file names, if it names one that what is wanted can
+    /// be.
+    fn at_commit<T>(
+        &self,
+        wanted: &GitTree<'_>,
+        work: impl Fn(&GitTree<'_>) -> Result<T, crate::remote::Error>,
+    ) -> Result<T, Error> {
+        let address = Address::of_repository(wanted.reference);
+        let locked = self.pins.get().and_then(|pins| pins.commit(&address));
+        let Some(commit) = locked.filter(|commit| wanted.can_be(commit)) else {
+            return Ok(work(wanted)?);
+        };
+        let reference = GitReference { fetch_by_commit: true, ..wanted.reference.clone() };
+        let wanted = GitTree { reference: &reference, checksum: Some(commit), ..*wanted };
+        work(&wanted).map_err(|error| self.explain_pinned(error.into(), true, &address))
+    }
+
+    /// Says what helps when what the lock file names is gone.
+    fn explain_pinned(&self, error: Error, is_pinned: bool, address: &Address) -> Error {
+        let is_gone = matches!(error.kind, Kind::Integrity | Kind::NotFound);
+        match self.pins.get().filter(|_| is_pinned && is_gone) {
+            Some(pins) => error.hint(format!(
+                "it is what `{}` names; run `rpub lock --update {}` if that is out of date",
+                pins.name(),
+                address.shown()
+            )),
+            None => error,
+        }
     }
 
     fn fetcher<'a>(&'a self, is_canceled: &'a (dyn Fn() -> bool + Sync)) -> Fetcher<'a> {
@@ -173,8 +218,7 @@ impl Online {
                 Ok(Fetched { root: file.directory, file: Some(file.name), identity })
             }
             Remote::Git { url, checksum, keep_git_dir } => {
-                let reference = GitReference::parse_known(url)
-                    .map_err(|error| Error::new(Kind::User, error.to_string()))?
+                let reference = parse_git(url)?
                     .ok_or_else(|| Error::new(Kind::User, "it is no address of a repository"))?;
                 let tree = self.repository(&GitTree {
                     reference: &reference,

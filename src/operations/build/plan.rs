@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use crate::build::{self, Base, BaseImage, NamedContext, Outline, Plan, PlanOptions, context_key};
 use crate::dockerfile;
-use crate::image::Platform;
+use crate::image::{Digest, Platform, Reference};
 use crate::operations::layout::resolve_in_layout;
-use crate::operations::resolve::resolve_base;
+use crate::operations::resolve::{Found, resolve_base};
 use crate::operations::session::blocking;
-use crate::operations::{Error, Kind, Session};
+use crate::operations::{Error, Kind, PullPolicy, Session};
 
 use super::checks;
 use super::emulators::emulated;
 use super::location::{ContextLocation, LayoutImage};
+use super::locked::Locked;
 use super::request::BuildRequest;
 use super::sources::Sources;
 
@@ -41,11 +42,13 @@ pub(super) async fn plan(
     if let Some(checked) = &checked {
         checks::report(session, sources, checked);
     }
-    let plans = outlines.into_iter().map(Plan::new).collect::<Result<Vec<_>, _>>()?;
+    let plans = outlines.iter().cloned().map(Plan::new).collect::<Result<Vec<_>, _>>()?;
     if let Some(checked) = &checked {
         checks::refuse(checked)?;
     }
-    Ok(Plan::merge(plans))
+    let plan = Plan::merge(plans);
+    Locked { session, request, sources }.compare(&dockerfile, &outlines, &plan)?;
+    Ok(plan)
 }
 
 /// Returns what was chosen for each platform that is built for.
@@ -112,7 +115,7 @@ pub(super) struct Resolver<'a> {
     session: &'a Session,
     request: &'a BuildRequest,
     sources: &'a Sources,
-    known: Vec<(BaseImage, Base)>,
+    known: Vec<(BaseImage, Found)>,
 }
 
 impl<'a> Resolver<'a> {
@@ -139,6 +142,7 @@ impl<'a> Resolver<'a> {
                 return Ok(());
             }
             let Some(outline) = outlines.first() else { return Ok(()) };
+            self.require_locked(&wanted)?;
             let resolved = wanted.iter().map(|image| self.base(image, outline));
             let resolved = futures_util::future::try_join_all(resolved).await?;
             let images: Vec<BaseImage> = wanted.into_iter().cloned().collect();
@@ -151,7 +155,14 @@ impl<'a> Resolver<'a> {
     }
 
     fn find(&self, image: &BaseImage) -> Option<&Base> {
-        self.known.iter().find(|(known, _)| known.is_same(image)).map(|(_, base)| base)
+        self.known.iter().find(|(known, _)| known.is_same(image)).map(|(_, found)| &found.base)
+    }
+
+    /// Returns what was resolved by name: the image, what its name stands for, and the base that it
+    /// is. Images of layouts have no name to be found by.
+    pub(super) fn found(&self) -> impl Iterator<Item = (&BaseImage, &Digest, &Base)> {
+        let named = self.known.iter().filter(|(image, _)| self.layout(image).is_none());
+        named.map(|(image, found)| (image, &found.named, &found.base))
     }
 
     /// Returns the image layout that stands in for an image.
@@ -164,12 +175,13 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    async fn base(&self, image: &BaseImage, outline: &Outline<'_>) -> Result<Base, Error> {
+    async fn base(&self, image: &BaseImage, outline: &Outline<'_>) -> Result<Found, Error> {
         let base = match self.layout(image) {
             Some((directory, which)) => {
-                resolve_in_layout(self.session, directory, which, image).await
+                let base = resolve_in_layout(self.session, directory, which, image).await;
+                base.map(|base| Found { named: base.manifest.digest.clone(), base })
             }
-            None => resolve_base(self.session, image, self.request.pull).await,
+            None => self.by_name(image).await,
         };
         base.map_err(|error| {
             let error = error.at(self.sources.snippet(image.span));
@@ -178,6 +190,43 @@ impl<'a> Resolver<'a> {
                 None => error,
             }
         })
+    }
+}
+
+impl Resolver<'_> {
+    /// Refuses images that the lock file lacks, when it must have all.
+    fn require_locked(&self, images: &[&BaseImage]) -> Result<(), Error> {
+        let Self { session, request, sources, .. } = *self;
+        let images = images.iter().copied().filter(|image| self.layout(image).is_none());
+        Locked { session, request, sources }.require(&images.collect::<Vec<_>>())
+    }
+
+    /// Resolves a base by the digest that the lock file names, else by its name.
+    async fn by_name(&self, image: &BaseImage) -> Result<Found, Error> {
+        let pins = &self.sources.pins;
+        let Some(pinned) = pins.image(&image.reference, &image.platform) else {
+            return resolve_base(self.session, image, self.request.pull).await;
+        };
+        let digest = pinned.manifest.unwrap_or_else(|| pinned.digest.clone());
+        let reference = Reference { digest: Some(digest.clone()), ..image.reference.clone() };
+        let exact = BaseImage { reference, ..image.clone() };
+        // What a digest stands for does not move.
+        let policy = match self.request.pull {
+            PullPolicy::Never => PullPolicy::Never,
+            PullPolicy::Always | PullPolicy::Missing => PullPolicy::Missing,
+        };
+        let found = resolve_base(self.session, &exact, policy).await.map_err(|error| {
+            if error.kind != Kind::NotFound || policy == PullPolicy::Never {
+                return error;
+            }
+            let (name, lock) = (image.reference.familiar(), pins.name());
+            let registry = image.reference.registry();
+            let what = format!(
+                "the base image `{name}` is {digest} by `{lock}`, and `{registry}` does not have that"
+            );
+            error.about(what).hint(format!("run `rpub lock --update {name}`"))
+        })?;
+        Ok(Found { named: pinned.digest, ..found })
     }
 }
 

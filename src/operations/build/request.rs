@@ -69,6 +69,10 @@ pub struct BuildRequest {
     pub delivery: Delivery,
     /// `--reproducible`.
     pub reproducible: bool,
+    /// `--lock-file`; without it, the one beside the Dockerfile counts.
+    pub lock_file: Option<PathBuf>,
+    /// `--locked`: what the lock file lacks is an error.
+    pub locked: bool,
 }
 
 /// What becomes of a build's result.
@@ -89,6 +93,39 @@ pub struct Delivery {
 }
 
 impl BuildRequest {
+    /// Returns the request to build `context` for which nothing else was chosen.
+    #[must_use]
+    pub fn new(context: ContextLocation) -> Self {
+        Self {
+            context,
+            named_contexts: Vec::new(),
+            dockerfile: DockerfileSource::Default,
+            names: Vec::new(),
+            build_args: BTreeMap::new(),
+            target: None,
+            platforms: Vec::new(),
+            labels: Vec::new(),
+            explain: Explain::Nothing,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            no_cache: false,
+            no_cache_stages: Vec::new(),
+            pull: PullPolicy::Missing,
+            network: Network::Host,
+            hosts: Vec::new(),
+            allowed: Allowed::default(),
+            secrets: Vec::new(),
+            agents: Vec::new(),
+            shm_bytes: None,
+            limits: Vec::new(),
+            shells: None,
+            delivery: Delivery::default(),
+            reproducible: false,
+            lock_file: None,
+            locked: false,
+        }
+    }
+
     /// Returns the named context of a key; the last of a name counts.
     pub(super) fn named_context(&self, key: &str) -> Option<&ContextLocation> {
         let is_meant = |name: &str| context_key(name).is_ok_and(|other| other == key);

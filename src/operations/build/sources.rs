@@ -8,19 +8,20 @@ use crate::build;
 use crate::dockerfile::{Frontend, Span};
 use crate::ignore::Patterns;
 
+use crate::operations::lock::{LOCK_FILE_NAME, Pins};
 use crate::operations::{Error, Kind, Snippet};
 use crate::remote::FileName;
 
 use super::contexts::{MainContext, MainKind, SINGLE_FILE, dockerfile_text};
 use super::online::Online;
 use super::plan::PlanError;
-use super::request::DockerfileSource;
+use super::request::{BuildRequest, DockerfileSource};
 
 /// Largest Dockerfile that is read.
 pub(super) const MAX_DOCKERFILE_BYTES: u64 = 4 << 20;
 
 /// The texts of a build.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sources {
     /// The Dockerfile's name as the user knows it.
     pub(super) name: String,
@@ -30,6 +31,8 @@ pub(super) struct Sources {
     pub(super) ignored: Patterns,
     /// The ignore file's name, when there is one.
     pub(super) ignore_file: Option<String>,
+    /// What is taken by digest.
+    pub(super) pins: Pins,
 }
 
 impl Sources {
@@ -38,54 +41,19 @@ impl Sources {
     /// (BuildKit, `dockerui/context.go`). Blocks.
     pub(super) fn read(
         context: &MainContext,
-        dockerfile: &DockerfileSource,
+        request: &BuildRequest,
         online: &Online,
     ) -> Result<Self, Error> {
-        let (name, path, text) = match (dockerfile, &context.kind) {
-            (DockerfileSource::Default, MainKind::Dockerfile(text)) => {
-                ("Dockerfile".to_owned(), None, text.clone())
-            }
-            (_, MainKind::Dockerfile(_)) => {
-                let message = "ambiguous Dockerfile source: both stdin and flag correspond to \
-                               Dockerfiles";
-                return Err(Error::new(Kind::User, message));
-            }
-            (DockerfileSource::Stdin(bytes), _) => {
-                let text = dockerfile_text(bytes.clone(), "Dockerfile")?;
-                ("Dockerfile".to_owned(), None, text)
-            }
-            (DockerfileSource::Url(url), _) => {
-                let file = online.file(url, FileName::OfUrl, None)?;
-                let text = read_dockerfile(&file.path())?;
-                (file.name, None, text)
-            }
-            (DockerfileSource::File(path), MainKind::Local) => {
-                (path.display().to_string(), Some(path.clone()), read_dockerfile(path)?)
-            }
-            (DockerfileSource::File(path), MainKind::Remote | MainKind::SingleFile) => {
-                let name = path.display().to_string();
-                if path.is_absolute() {
-                    (name, None, read_dockerfile(path)?)
-                } else {
-                    (name, None, read_inside(&context.root, path)?)
-                }
-            }
-            (DockerfileSource::Default, _) => {
-                let name = context.default_dockerfile()?;
-                let path = context.root.join(&name);
-                match &context.kind {
-                    MainKind::Local => (name, Some(path.clone()), read_dockerfile(&path)?),
-                    _ => (name.clone(), None, read_inside(&context.root, Path::new(&name))?),
-                }
-            }
-        };
+        let (name, path, text) = find_dockerfile(context, &request.dockerfile, online)?;
         let (ignored, ignore_file) = match &context.kind {
             MainKind::Local => ignore_patterns(&context.root, path.as_deref())?,
             MainKind::Remote | MainKind::SingleFile | MainKind::Dockerfile(_) => {
                 (Patterns::default(), None)
             }
         };
-        Ok(Self { name, text, ignored, ignore_file })
+        let beside = path.map(|path| path.with_file_name(LOCK_FILE_NAME));
+        let pins = Pins::read(request.lock_file.clone().or(beside))?;
+        Ok(Self { name, text, ignored, ignore_file, pins })
     }
 
     pub(super) fn snippet(&self, span: Span) -> Snippet {
@@ -132,6 +100,52 @@ impl Sources {
             other => other.into(),
         }
     }
+}
+
+/// Finds and reads the Dockerfile: its name, where it is when that is a directory of the user, its text.
+fn find_dockerfile(
+    context: &MainContext,
+    dockerfile: &DockerfileSource,
+    online: &Online,
+) -> Result<(String, Option<PathBuf>, String), Error> {
+    Ok(match (dockerfile, &context.kind) {
+        (DockerfileSource::Default, MainKind::Dockerfile(text)) => {
+            ("Dockerfile".to_owned(), None, text.clone())
+        }
+        (_, MainKind::Dockerfile(_)) => {
+            let message = "ambiguous Dockerfile source: both stdin and flag correspond to \
+                               Dockerfiles";
+            return Err(Error::new(Kind::User, message));
+        }
+        (DockerfileSource::Stdin(bytes), _) => {
+            let text = dockerfile_text(bytes.clone(), "Dockerfile")?;
+            ("Dockerfile".to_owned(), None, text)
+        }
+        (DockerfileSource::Url(url), _) => {
+            let file = online.file(url, FileName::OfUrl, None)?;
+            let text = read_dockerfile(&file.path())?;
+            (file.name, None, text)
+        }
+        (DockerfileSource::File(path), MainKind::Local) => {
+            (path.display().to_string(), Some(path.clone()), read_dockerfile(path)?)
+        }
+        (DockerfileSource::File(path), MainKind::Remote | MainKind::SingleFile) => {
+            let name = path.display().to_string();
+            if path.is_absolute() {
+                (name, None, read_dockerfile(path)?)
+            } else {
+                (name, None, read_inside(&context.root, path)?)
+            }
+        }
+        (DockerfileSource::Default, _) => {
+            let name = context.default_dockerfile()?;
+            let path = context.root.join(&name);
+            match &context.kind {
+                MainKind::Local => (name, Some(path.clone()), read_dockerfile(&path)?),
+                _ => (name.clone(), None, read_inside(&context.root, Path::new(&name))?),
+            }
+        }
+    })
 }
 
 impl MainContext {

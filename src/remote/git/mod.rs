@@ -57,6 +57,18 @@ impl GitTree<'_> {
         self.reference.keep_git_dir.unwrap_or(self.keep_git_dir)
     }
 
+    /// Returns whether it can be one commit only: no branch or tag has a say.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        pinned(self).is_some()
+    }
+
+    /// Returns whether it may be `commit`, as far as its checksum says.
+    #[must_use]
+    pub fn can_be(&self, commit: &str) -> bool {
+        self.checksum().is_none_or(|checksum| commit.starts_with(checksum))
+    }
+
     fn checksum(&self) -> Option<&str> {
         self.checksum.or(self.reference.checksum.as_deref())
     }
@@ -114,13 +126,8 @@ impl Fetcher<'_> {
     /// [`Error::NoReference`], [`Error::Checksum`], [`Error::NoDirectory`], and whatever `git`
     /// says.
     pub fn repository(&self, wanted: &GitTree<'_>) -> Result<Tree> {
-        let address = Address::of(wanted.reference)?;
         let directory = wanted.directory()?;
-        if let Some(reference) = &wanted.reference.reference {
-            references::check(reference, &address)?;
-        }
-        let key = Digest::of(address.remote.as_bytes());
-        let entry = self.store.remote_entry(RemoteKind::Git, &key)?;
+        let (address, entry) = self.entry(wanted)?;
         let pinned = pinned(wanted);
         let kept = |commit: &str| entry.join("trees").join(wanted.id(commit, &directory));
         if let Some(commit) = pinned.filter(|commit| kept(commit).exists()) {
@@ -153,18 +160,33 @@ impl Fetcher<'_> {
         Ok(Tree { root, identity: wanted.identity(&commit, &directory), owners: None })
     }
 
+    /// Returns the commit that is meant; brings it here only where the other side does not say which
+    /// it is. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Fetcher::repository`].
+    pub fn commit(&self, wanted: &GitTree<'_>) -> Result<String> {
+        let (address, entry) = self.entry(wanted)?;
+        let program = self.program(&address, &entry)?;
+        let resolved = resolve(wanted, &program)?;
+        let commit = if let Some(commit) = resolved.known_commit() {
+            commit.to_owned()
+        } else {
+            let _lock = self.lock(&entry)?;
+            fetch::fetch(&program, &entry.join("repository"), &resolved)?
+        };
+        check(wanted, &address, &resolved, &commit)?;
+        Ok(commit)
+    }
+
     /// Returns when a commit was made, in seconds since 1970: the committer's date. Blocks.
     ///
     /// # Errors
     ///
     /// Those of [`Fetcher::repository`].
     pub fn commit_time(&self, wanted: &GitTree<'_>) -> Result<i64> {
-        let address = Address::of(wanted.reference)?;
-        if let Some(reference) = &wanted.reference.reference {
-            references::check(reference, &address)?;
-        }
-        let key = Digest::of(address.remote.as_bytes());
-        let entry = self.store.remote_entry(RemoteKind::Git, &key)?;
+        let (address, entry) = self.entry(wanted)?;
         let program = self.program(&address, &entry)?;
         let resolved = resolve(wanted, &program)?;
         let _lock = self.lock(&entry)?;
@@ -172,6 +194,17 @@ impl Fetcher<'_> {
         let commit = fetch::fetch(&program, &repository, &resolved)?;
         check(wanted, &address, &resolved, &commit)?;
         checkout::committed(&program, &repository, &commit)
+    }
+
+    /// Returns the address of what is wanted, and the directory of its repository in the store.
+    fn entry(&self, wanted: &GitTree<'_>) -> Result<(Address, PathBuf)> {
+        let address = Address::of(wanted.reference)?;
+        if let Some(reference) = &wanted.reference.reference {
+            references::check(reference, &address)?;
+        }
+        let key = Digest::of(address.remote.as_bytes());
+        let entry = self.store.remote_entry(RemoteKind::Git, &key)?;
+        Ok((address, entry))
     }
 
     /// Waits until no other process changes the entry.

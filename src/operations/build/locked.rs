@@ -1,0 +1,153 @@
+//! Whether a Dockerfile and its lock file name the same.
+
+use std::collections::BTreeSet;
+
+use crate::build::{BaseImage, Outline, Plan, PlanOptions, Remote};
+use crate::dockerfile::Dockerfile;
+use crate::image::Reference;
+use crate::operations::lock::Address;
+use crate::operations::{Error, Kind, Session};
+use crate::remote::GitTree;
+
+use super::location::ContextLocation;
+use super::project::{Elsewhere, elsewhere_of, parse_git};
+use super::request::BuildRequest;
+use super::sources::Sources;
+
+/// The lock file of a build, held against what the build needs.
+#[derive(Clone, Copy)]
+pub(super) struct Locked<'a> {
+    pub(super) session: &'a Session,
+    pub(super) request: &'a BuildRequest,
+    pub(super) sources: &'a Sources,
+}
+
+impl Locked<'_> {
+    /// Refuses a build that must be locked and has no lock file, or whose lock file lacks some of
+    /// `images`.
+    pub(super) fn require(&self, images: &[&BaseImage]) -> Result<(), Error> {
+        let pins = &self.sources.pins;
+        if !self.request.locked {
+            return Ok(());
+        }
+        if !pins.is_there() {
+            let message = format!("there is no `{}`, which `--locked` asks for", pins.name());
+            return Err(Error::new(Kind::Settings, message).hint("run `rpub lock`"));
+        }
+        let lacking = |image: &&&BaseImage| pins.image(&image.reference, &image.platform).is_none();
+        let lacking: Vec<_> = images.iter().filter(lacking).collect();
+        let Some(first) = lacking.first() else { return Ok(()) };
+        let names: Vec<String> = lacking.iter().map(|image| image.reference.familiar()).collect();
+        Err(self.drift(&names).at(self.sources.snippet(first.span)))
+    }
+
+    /// Says, or refuses, what the lock file lacks or has too much.
+    pub(super) fn compare(
+        &self,
+        dockerfile: &Dockerfile,
+        outlines: &[Outline<'_>],
+        plan: &Plan,
+    ) -> Result<(), Error> {
+        let pins = &self.sources.pins;
+        if !pins.is_there() {
+            return Ok(());
+        }
+        let images = outlines.iter().flat_map(Outline::images);
+        let images: Vec<&BaseImage> = images.filter(|image| !self.is_layout(image)).collect();
+        let addresses = self.addresses(plan)?;
+        let is_known =
+            |address: &Address| pins.file(address).is_some() || pins.commit(address).is_some();
+        let lacking = addresses.iter().filter(|address| !is_known(address));
+        let lacking = lacking.map(|address| address.shown().to_owned());
+        let unnamed = images
+            .iter()
+            .filter(|image| pins.image(&image.reference, &image.platform).is_none())
+            .map(|image| image.reference.familiar());
+        let lacking: BTreeSet<String> = lacking.chain(unnamed).collect();
+        if !lacking.is_empty() {
+            let error = self.drift(&lacking.into_iter().collect::<Vec<_>>());
+            if self.request.locked {
+                return Err(error);
+            }
+            let advice = "each is what its name means now; run `rpub lock`";
+            self.session.warn(format!("{}: {advice}", error.message));
+        }
+        let options: Vec<&PlanOptions> = outlines.iter().map(Outline::options).collect();
+        let mut named = named_by_all_stages(dockerfile, &options);
+        named.extend(images.iter().map(|image| image.reference.clone()));
+        let is_whole =
+            outlines.iter().all(|outline| outline.stages().count() == dockerfile.stages.len());
+        let unused = pins.unused(&named, is_whole.then_some(&addresses));
+        if !unused.is_empty() {
+            let (lock, names) = (pins.name(), list(&unused));
+            self.session
+                .warn(format!("`{lock}` names {names}, which nothing uses: run `rpub lock`"));
+        }
+        Ok(())
+    }
+
+    fn is_layout(&self, image: &BaseImage) -> bool {
+        let key = image.context.as_ref();
+        let location = key.and_then(|key| self.request.named_context(key));
+        matches!(location, Some(ContextLocation::Layout { .. }))
+    }
+
+    /// Returns what the plan gets from elsewhere and does not itself say exactly.
+    fn addresses(&self, plan: &Plan) -> Result<BTreeSet<Address>, Error> {
+        let mut addresses = BTreeSet::new();
+        for one in elsewhere_of(plan, self.request) {
+            match one {
+                Elsewhere::Added(Remote::Http { url, checksum: None }) => {
+                    addresses.insert(Address::of_url(&url));
+                }
+                Elsewhere::Added(Remote::Http { .. }) => {}
+                Elsewhere::Added(Remote::Git { url, checksum, keep_git_dir }) => {
+                    let Some(reference) = parse_git(&url)? else { continue };
+                    let checksum = checksum.as_deref();
+                    let tree = GitTree { reference: &reference, checksum, keep_git_dir };
+                    addresses.extend(moving(&tree));
+                }
+                Elsewhere::Context(name) => match self.request.named_context(&name) {
+                    Some(ContextLocation::Http(url)) => {
+                        addresses.insert(Address::of_url(url));
+                    }
+                    Some(ContextLocation::Git(reference)) => {
+                        let tree = GitTree { reference, checksum: None, keep_git_dir: false };
+                        addresses.extend(moving(&tree));
+                    }
+                    _ => {}
+                },
+            }
+        }
+        Ok(addresses)
+    }
+
+    fn drift(&self, names: &[String]) -> Error {
+        let message = format!("`{}` does not name {}", self.sources.pins.name(), list(names));
+        Error::new(Kind::User, message).hint("run `rpub lock`, which adds what is missing")
+    }
+}
+
+/// Returns the address of a reference that can come to mean another commit.
+fn moving(tree: &GitTree<'_>) -> Option<Address> {
+    (!tree.is_pinned()).then(|| Address::of_repository(tree.reference))
+}
+
+/// Returns the images that any stage names, whatever is built.
+fn named_by_all_stages(dockerfile: &Dockerfile, options: &[&PlanOptions]) -> BTreeSet<Reference> {
+    let mut names = BTreeSet::new();
+    for options in options {
+        for number in 0..dockerfile.stages.len() {
+            let target = Some(number.to_string());
+            let options = PlanOptions { target, ..(*options).clone() };
+            // A stage that cannot be built is not this build's business.
+            let Ok(outline) = Outline::new(dockerfile, &options) else { continue };
+            names.extend(outline.images().iter().map(|image| image.reference.clone()));
+        }
+    }
+    names
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
