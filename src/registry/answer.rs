@@ -115,6 +115,11 @@ impl Answer {
         self.header(CONTENT_TYPE).starts_with("text/html")
     }
 
+    /// Returns whether all requests to the server go over one connection.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.response.version() >= http::Version::HTTP_2
+    }
+
     /// Returns an error about this answer.
     pub(super) fn protocol(&self, reason: &'static str) -> Error {
         Error::Protocol { method: self.method.clone(), url: redacted(&self.url), reason }

@@ -53,6 +53,9 @@ pub(super) struct Connection {
     pub(super) connect_timeout: Duration,
     /// The host's name and the addresses that count for it.
     pub(super) resolved: Option<(String, Vec<SocketAddr>)>,
+    /// Tells connections apart that are the same but for this: all requests of one strand to a server
+    /// that speaks HTTP/2 share a connection.
+    pub(super) strand: usize,
 }
 
 impl Connection {
@@ -64,7 +67,7 @@ impl Connection {
         let is_direct = location::is_loopback(url) || resolved.is_some();
         let route = if is_direct { Route::Direct } else { Route::Environment };
         let (tls, connect_timeout) = (TlsFiles::default(), CONNECT_TIMEOUT);
-        Self { security, route, tls, connect_timeout, resolved }
+        Self { security, route, tls, connect_timeout, resolved, strand: 0 }
     }
 }
 

@@ -263,7 +263,7 @@ impl Host {
     /// Asks for the API's version, without credentials, and keeps the challenge.
     async fn probe(&self, shared: &Shared, access: Access) -> Result<Answer> {
         let url = access.root.clone();
-        let client = shared.client_for(&url, self, &access).await?;
+        let client = shared.client_for(&url, self, &access, 0).await?;
         let request = client.get(url.clone()).headers(self.headers());
         let patience = PROBE_TIMEOUT.min(shared.options.retry.idle_timeout);
         let sent = tokio::time::timeout(patience, request.send()).await;

@@ -97,7 +97,19 @@ impl Pace {
             Some(semaphore) => Some(acquire(semaphore).await),
             None => None,
         };
-        Permit { places: Arc::clone(places), place: Some(place), _capped: capped }
+        Permit { places: Arc::clone(places), place: Some(place), capped }
+    }
+
+    /// Takes a place in `lane` if one is free and nobody waits for it.
+    pub(super) fn try_enter(&self, lane: Lane) -> Option<Permit> {
+        let free = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
+        let places = &self.lanes[lane as usize];
+        let place = free(&places.semaphore)?;
+        let mut permit = Permit { places: Arc::clone(places), place: Some(place), capped: None };
+        if let Some(semaphore) = self.cap.semaphore(lane) {
+            permit.capped = Some(free(semaphore)?);
+        }
+        Some(permit)
     }
 
     /// Returns the time that a request begins in, for [`Pace::slow_down`].
@@ -219,7 +231,7 @@ impl Places {
 pub(super) struct Permit {
     places: Arc<Places>,
     place: Option<OwnedSemaphorePermit>,
-    _capped: Option<OwnedSemaphorePermit>,
+    capped: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Permit {
@@ -278,6 +290,18 @@ mod tests {
             pace.speed_up(Lane::Uploads);
         }
         assert_eq!(free(&pace, Lane::Uploads), 0);
+    }
+
+    #[tokio::test]
+    async fn a_place_is_taken_without_waiting_only_when_it_is_free_everywhere() {
+        let cap = Arc::new(Cap::new(2));
+        let (one, other) = (Pace::new(&cap), Pace::new(&cap));
+        let first = one.try_enter(Lane::Downloads).unwrap();
+        let _second = other.enter(Lane::Downloads).await;
+        assert!(one.try_enter(Lane::Downloads).is_none(), "the other registry has it");
+        assert_eq!(free(&one, Lane::Downloads), 1, "nothing is kept");
+        drop(first);
+        assert!(one.try_enter(Lane::Downloads).is_some());
     }
 
     #[tokio::test]

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::external::External;
 use super::progress::Progress;
-use super::range::{RangeStream, WholeBlob};
 use super::retry::Budget;
 use super::session::Session;
+use super::spread::Spread;
 use super::{Error, Result};
 use crate::blob::Hasher;
 use crate::event::TransferOutcome;
@@ -25,21 +25,21 @@ pub struct BlobStream {
 
 /// Where the bytes come from.
 enum Origin {
-    Registry(RangeStream),
+    Registry(Spread),
     Elsewhere(External),
 }
 
 impl Origin {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         match self {
-            Self::Registry(range) => range.next().await,
+            Self::Registry(spread) => spread.next().await,
             Self::Elsewhere(external) => external.next().await,
         }
     }
 
     fn url(&self) -> String {
         match self {
-            Self::Registry(range) => range.url(),
+            Self::Registry(spread) => spread.url(),
             Self::Elsewhere(external) => external.url(),
         }
     }
@@ -66,11 +66,10 @@ impl BlobStream {
         progress: Progress,
         hasher: Hasher,
     ) -> Result<Self> {
-        let part = (hasher.count(), descriptor.size);
         progress.moved_to(hasher.count());
-        let mut range = RangeStream::new(places, descriptor.clone(), budget, part, WholeBlob::Skip);
-        let opened = range.open().await;
-        let bytes = Origin::Registry(range);
+        let mut spread = Spread::new(places, descriptor.clone(), budget, hasher.count());
+        let opened = spread.open().await;
+        let bytes = Origin::Registry(spread);
         let mut stream = Self { bytes, descriptor, progress, hasher: Some(hasher) };
         opened.inspect_err(|_| stream.failed())?;
         Ok(stream)
@@ -89,8 +88,8 @@ impl BlobStream {
         let next = self.try_next().await;
         if next.is_err() {
             self.failed();
-            if let Origin::Registry(range) = &mut self.bytes {
-                range.close();
+            if let Origin::Registry(spread) = &mut self.bytes {
+                spread.close();
             }
         }
         next
@@ -112,8 +111,8 @@ impl BlobStream {
             self.progress.end(TransferOutcome::Failed);
             return Err(Error::Mismatch { url: self.bytes.url(), source });
         }
-        if let Origin::Registry(range) = &self.bytes {
-            range.went_well();
+        if let Origin::Registry(spread) = &self.bytes {
+            spread.went_well();
         }
         self.progress.moved_to(self.descriptor.size);
         self.progress.end(TransferOutcome::Moved);

@@ -20,8 +20,8 @@ const RENEWING_BYTES: u64 = 4 << 20;
 /// What to do where the registry gives the whole blob though a part was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WholeBlob {
-    /// Read past what is not wanted.
-    Skip,
+    /// Read past what is not wanted, then on to the blob's end.
+    Take,
     /// Fail: others are fetching the rest.
     Refuse,
 }
@@ -49,8 +49,24 @@ pub(super) struct RangeStream {
     failed_at: u64,
     /// Held while bytes may come.
     permit: Option<(Permit, Epoch)>,
+    /// The permit for the next request, when it is held already.
+    reserved: Option<Permit>,
     /// Whether the answer does not say how long it is, so that its end is to be looked at.
     is_open_ended: bool,
+    /// Which of several connections to one server is used.
+    strand: usize,
+    /// What the last answer showed.
+    shown: Shown,
+    /// Whether it was said which mirror serves the blob.
+    is_said: bool,
+}
+
+/// What an answer showed of who gave it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Shown {
+    gives_parts: bool,
+    /// Whether all requests to the server share one connection unless told otherwise.
+    is_multiplexed: bool,
 }
 
 impl RangeStream {
@@ -62,8 +78,6 @@ impl RangeStream {
         (position, end): (u64, u64),
         whole_blob: WholeBlob,
     ) -> Self {
-        let (answer, permit, skip, failed_at) = (None, None, 0, position);
-        let (is_refused, is_open_ended) = (false, false);
         Self {
             places,
             descriptor,
@@ -71,13 +85,41 @@ impl RangeStream {
             position,
             end,
             whole_blob,
-            is_refused,
-            answer,
-            skip,
-            failed_at,
-            permit,
-            is_open_ended,
+            is_refused: false,
+            answer: None,
+            skip: 0,
+            failed_at: position,
+            permit: None,
+            reserved: None,
+            is_open_ended: false,
+            strand: 0,
+            shown: Shown::default(),
+            is_said: false,
         }
+    }
+
+    /// Returns another part of the same blob, to be had beside this one; `None` when the registry
+    /// has not shown that it gives parts, or has enough to do.
+    pub(super) fn beside(&self, part: (u64, u64), strand: usize) -> Option<Self> {
+        let session = self.places.first().filter(|_| self.shown.gives_parts)?;
+        let permit = session.host.pace.try_enter(Lane::Downloads)?;
+        // Each part is as much as gives a download all its tries again.
+        let (places, budget) = (self.places.clone(), Budget::new(session.shared.options.retry));
+        let mut other = Self::new(places, self.descriptor.clone(), budget, part, WholeBlob::Refuse);
+        other.reserved = Some(permit);
+        other.strand = if self.shown.is_multiplexed { strand } else { 0 };
+        other.is_said = true;
+        Some(other)
+    }
+
+    /// Goes on with the part from `position` to `end`.
+    pub(super) fn go_on(&mut self, (position, end): (u64, u64)) {
+        (self.position, self.end, self.failed_at) = (position, end, position);
+    }
+
+    /// Returns where the part ends. That changes where the registry gives the whole blob instead.
+    pub(super) fn end(&self) -> u64 {
+        self.end
     }
 
     /// Makes sure that there is an answer to read from, unless nothing is to be read.
@@ -133,7 +175,10 @@ impl RangeStream {
         {
             return Err(self.wrong_size(self.end + more.len() as u64));
         }
+        // The next part, if there is one, may begin at once.
+        let permit = self.permit.take();
         self.close();
+        self.reserved = permit.map(|(permit, _)| permit);
         Ok(())
     }
 
@@ -160,10 +205,11 @@ impl RangeStream {
         }
     }
 
-    /// Lets go of the connection.
+    /// Lets go of the connection, and lets others have its place.
     pub(super) fn close(&mut self) {
         self.answer = None;
         self.permit = None;
+        self.reserved = None;
     }
 
     /// Returns the redacted URL of the blob where it is being had.
@@ -206,7 +252,9 @@ impl RangeStream {
             };
             let error = match self.connect_to(&session).await {
                 Ok(()) => {
-                    session.served(&self.descriptor.digest);
+                    if !std::mem::replace(&mut self.is_said, true) {
+                        session.served(&self.descriptor.digest);
+                    }
                     return Ok(());
                 }
                 Err(error) => error,
@@ -215,8 +263,8 @@ impl RangeStream {
             if has_other {
                 tracing::debug!(%error, repository = %session.repository, "mirror passed over");
                 self.places.remove(0);
-                self.is_refused = false;
-            } else if self.is_refused && self.whole_blob == WholeBlob::Skip && self.budget.spend() {
+                (self.is_refused, self.is_said) = (false, false);
+            } else if self.is_refused && self.whole_blob == WholeBlob::Take && self.budget.spend() {
                 tracing::debug!(%error, "asked for the whole blob instead of its rest");
             } else if retry::is_transient(&error) {
                 self.wait(error).await?;
@@ -228,14 +276,20 @@ impl RangeStream {
 
     /// Sends the request and checks that the answer is what was asked for.
     async fn connect_to(&mut self, session: &Session) -> Result<()> {
+        let reserved = self.reserved.take();
         self.close();
         let pace = &session.host.pace;
-        let permit = (pace.enter(Lane::Downloads).await, pace.epoch());
+        let permit = match reserved {
+            Some(permit) => permit,
+            None => pace.enter(Lane::Downloads).await,
+        };
+        let epoch = pace.epoch();
         let url = session.url(&format!("blobs/{}", self.descriptor.digest)).await?;
         let mut request = Request::new(Method::GET, url, vec![session.scope("pull")]);
         let range = self.range().filter(|_| !self.is_refused);
         let asks_for_part = range.is_some();
         request.headers = HeaderMap::from_iter(range.map(|range| (RANGE, range)));
+        request.strand = self.strand;
         let answer = session.send(&request).await?;
         if asks_for_part && answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             self.is_refused = true;
@@ -259,13 +313,20 @@ impl RangeStream {
             }
             _ => return Err(answer.protocol("the answer is not the blob")),
         };
+        self.shown = Shown {
+            gives_parts: answer.status() == StatusCode::PARTIAL_CONTENT,
+            is_multiplexed: answer.is_multiplexed(),
+        };
+        if !self.shown.gives_parts {
+            self.end = self.descriptor.size;
+        }
         let length = answer.content_length();
         self.is_open_ended = length.is_none();
         self.answer = Some(answer);
         if let Some(actual) = length.filter(|length| *length != expected) {
             return Err(self.wrong_size((actual + self.descriptor.size).saturating_sub(expected)));
         }
-        self.permit = Some(permit);
+        self.permit = Some((permit, epoch));
         Ok(())
     }
 

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Url;
+use tokio::sync::Semaphore;
 
 use super::answer::Answer;
 use super::auth::{self, Freshness, Need, Pass, Refusal, Refused};
 use super::body::Upload;
 use super::challenge::{self, Challenge};
-use super::connections::Connections;
+use super::connections::{Connection, Connections};
 use super::growing::Tail;
 use super::host::{Access, Host};
 use super::pace::{Cap, Lane};
@@ -20,7 +21,8 @@ use super::retry::Budget;
 use super::throttle::Throttle;
 use super::token::{self, Grants, TokenServer};
 use super::{
-    ClientOptions, Endpoint, Error, HostsError, Reach, Result, Role, limits, location, warning,
+    ClientOptions, Endpoint, Error, HostsError, Reach, Result, Role, limits, location, spread,
+    warning,
 };
 use crate::event::Event;
 use crate::image::{RegistryName, Repository};
@@ -40,6 +42,8 @@ pub(super) struct Shared {
     cap: Arc<Cap>,
     /// Holds transfers back to the rate that is allowed.
     pub(super) throttle: Arc<Throttle>,
+    /// Where parts of blobs wait that came before it was their turn.
+    pub(super) rooms: Arc<Semaphore>,
     hosts: Mutex<HashMap<HostKey, Arc<Host>>>,
     /// The warnings that the user has heard.
     said: Mutex<HashSet<String>>,
@@ -58,6 +62,7 @@ impl Shared {
             connections,
             cap,
             throttle,
+            rooms: Arc::new(Semaphore::new(spread::ROOMS)),
             hosts: Mutex::default(),
             said: Mutex::default(),
         }
@@ -85,8 +90,10 @@ impl Shared {
         url: &Url,
         host: &Host,
         access: &Access,
+        strand: usize,
     ) -> Result<reqwest::Client> {
-        self.connections.client(host.connection(url, access, &self.options.hosts)?).await
+        let connection = host.connection(url, access, &self.options.hosts)?;
+        self.connections.client(Connection { strand, ..connection }).await
     }
 }
 
@@ -107,11 +114,13 @@ pub(super) struct Request {
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
     pub(super) scopes: Vec<String>,
+    /// Which connection it uses; see [`Connection`].
+    pub(super) strand: usize,
 }
 
 impl Request {
     pub(super) fn new(method: Method, url: Url, scopes: Vec<String>) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Body::Empty, scopes }
+        Self { method, url, headers: HeaderMap::new(), body: Body::Empty, scopes, strand: 0 }
     }
 
     /// Returns how sure it has to be that the token has not ended when this is sent.
@@ -454,7 +463,7 @@ impl Session {
         access: &Access,
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer> {
-        let client = self.shared.client_for(url, &self.host, access).await?;
+        let client = self.shared.client_for(url, &self.host, access, request.strand).await?;
         let mut builder = client.request(request.method.clone(), url.clone());
         if location::is_same_origin(url, &access.base) {
             builder = builder.headers(self.host.headers());

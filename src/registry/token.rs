@@ -167,7 +167,7 @@ async fn get(
         query.extend_pairs(login.iter().map(|(username, _)| ("account", username)));
         query.extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
     }
-    let client = server.shared.client_for(&url, server.host, server.access).await?;
+    let client = server.shared.client_for(&url, server.host, server.access, 0).await?;
     let mut request = client.get(url.clone());
     if let Some(header) = login.and_then(|(username, password)| basic(username, password)) {
         request = request.header(AUTHORIZATION, header);
@@ -187,7 +187,7 @@ async fn post(
     fields.extend((!scope.is_empty()).then_some(("scope", scope.as_str())));
     fields.extend_from_slice(grant);
     let form = form(&fields);
-    let client = server.shared.client_for(realm, server.host, server.access).await?;
+    let client = server.shared.client_for(realm, server.host, server.access, 0).await?;
     let request = client
         .post(realm.clone())
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::context::{Role, World, verify_image};
+use crate::context::{Role, World, noise, verify_image};
 
 #[test]
 fn a_layer_is_in_the_registry_before_the_next_step_ends() {
@@ -117,16 +117,4 @@ fn step_named(events: &[Value], word: &str) -> Value {
             && event["name"].as_str().is_some_and(|name| name.contains(word))
     });
     events[at]["step"].clone()
-}
-
-/// Returns bytes that do not compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..length / 8).flat_map(|_| next()).collect()
 }

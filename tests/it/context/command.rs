@@ -177,6 +177,14 @@ impl Running {
         }
     }
 
+    /// Waits until something is so while it runs.
+    pub(crate) fn wait_until_so(&mut self, is_so: impl Fn() -> bool) {
+        while !is_so() {
+            let is_over = self.wait_until(self.started.elapsed() + Duration::from_millis(5));
+            assert!(!is_over || is_so(), "the program is over already");
+        }
+    }
+
     /// Waits until it has ended; returns the most memory, in bytes, that it was seen to have used.
     pub(crate) fn peak_memory(&mut self) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());

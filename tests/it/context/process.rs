@@ -24,6 +24,8 @@ impl Process {
     pub(super) fn kill(&mut self) {
         // A child that has ended already is what was wanted.
         let _ = self.0.kill();
+        // Until then it may still write.
+        let _ = self.0.wait();
     }
 
     pub(super) fn wait(&mut self) -> io::Result<ExitStatus> {
@@ -34,6 +36,5 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        let _ = self.0.wait();
     }
 }

@@ -1,5 +1,5 @@
-//! A proxy in front of a registry, as nginx or Cloudflare would be: it may refuse large bodies, add
-//! latency and cut connections, and it counts what passes.
+//! A proxy in front of a registry, as nginx or Cloudflare would be: it may refuse large bodies, know
+//! no ranges, add latency, be slow and cut connections, and it counts what passes.
 //!
 //! One request a connection, on either side. The registry sees the proxy's name as its own, so the
 //! locations that it gives lead through the proxy too.
@@ -8,7 +8,7 @@ use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Most of a refused body that is read, so that the client gets to see the refusal.
 const LINGER_BYTES: u64 = 1 << 30;
@@ -25,6 +25,10 @@ pub(crate) struct Manners {
     pub(crate) refused: Vec<(&'static str, String)>,
     /// Passes every request on only after so long.
     pub(crate) latency: Duration,
+    /// The most bytes a second that an answer's body is passed on with.
+    pub(crate) bytes_per_second: Option<u32>,
+    /// Passes no `Range` on.
+    pub(crate) ignores_ranges: bool,
     /// Connections that break.
     pub(crate) cuts: Vec<Cut>,
 }
@@ -63,9 +67,18 @@ pub(crate) struct Passed {
     pub(crate) sent: u64,
     /// Bytes of the registry's answer, its head included.
     pub(crate) received: u64,
+    /// Bytes of that head.
+    head: u64,
     /// Ticks of a clock that counts beginnings and ends of requests. An `end` of 0 is to come.
     begin: u64,
     end: u64,
+}
+
+impl Passed {
+    /// Returns how many bytes of the answer's body passed.
+    pub(crate) fn body(&self) -> u64 {
+        self.received - self.head
+    }
 }
 
 #[derive(Default)]
@@ -137,6 +150,18 @@ impl Proxy {
         passed.iter().filter(|one| one.target.contains("/blobs/")).map(|one| one.sent).sum()
     }
 
+    /// Returns the most of the requests that `is_meant` accepts that were under way at one time.
+    pub(crate) fn most_at_once(&self, is_meant: impl Fn(&Passed) -> bool) -> usize {
+        let passed: Vec<Passed> = self.passed().into_iter().filter(is_meant).collect();
+        let at = |tick: u64| {
+            passed
+                .iter()
+                .filter(|one| one.begin <= tick && (one.end == 0 || one.end > tick))
+                .count()
+        };
+        passed.iter().map(|one| at(one.begin)).max().unwrap_or(0)
+    }
+
     /// Returns the length of the longest chain of requests that waited for each other: each began
     /// after the one before had ended. It is how often the latency was paid.
     pub(crate) fn round_trips(&self) -> usize {
@@ -160,6 +185,8 @@ struct Passage<'a> {
     index: usize,
     cut: Option<Cut>,
     max_body: Option<u64>,
+    bytes_per_second: Option<u32>,
+    ignores_ranges: bool,
     is_refused: bool,
 }
 
@@ -210,9 +237,10 @@ fn begin<'a>(state: &'a Mutex<State>, method: &str, target: &str) -> (Passage<'a
     let cut = locked.manners.cuts.iter().find(fits).cloned();
     let mut refused = locked.manners.refused.iter();
     let is_refused = refused.any(|(refused, part)| *refused == method && target.contains(part));
-    locked.passed.push(Passed { method, target, status: 0, sent: 0, received: 0, begin, end: 0 });
-    let (max_body, latency) = (locked.manners.max_body, locked.manners.latency);
-    (Passage { state, index, cut, max_body, is_refused }, latency)
+    let (status, sent, received, head, end) = (0, 0, 0, 0, 0);
+    locked.passed.push(Passed { method, target, status, sent, received, head, begin, end });
+    let Manners { max_body, latency, bytes_per_second, ignores_ranges, .. } = locked.manners;
+    (Passage { state, index, cut, max_body, bytes_per_second, ignores_ranges, is_refused }, latency)
 }
 
 impl Passage<'_> {
@@ -238,9 +266,12 @@ impl Passage<'_> {
             return Err(Stopped::NotAllowed);
         }
         let mut upstream = TcpStream::connect(registry)?;
-        let kept =
-            head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
-        let kept: Vec<&str> = kept.filter(|line| !line.is_empty()).collect();
+        let is_kept = |line: &&str| {
+            let line = line.to_ascii_lowercase();
+            let is_range = line.starts_with("range:") && self.ignores_ranges;
+            !line.is_empty() && !line.starts_with("connection:") && !is_range
+        };
+        let kept: Vec<&str> = head.lines().filter(is_kept).collect();
         write!(upstream, "{}\r\nConnection: close\r\n\r\n", kept.join("\r\n"))?;
         let is_chunked = header(head, "transfer-encoding").is_some();
         let length = length.unwrap_or(0);
@@ -263,7 +294,8 @@ impl Passage<'_> {
         let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
         self.note(|passed| {
             passed.status = status;
-            passed.received += head.len() as u64;
+            passed.head = head.len() as u64;
+            passed.received += passed.head;
         });
         let mut to = client;
         to.write_all(head.as_bytes())?;
@@ -275,7 +307,13 @@ impl Passage<'_> {
         let cut = self.cut.as_ref().filter(|cut| cut.side == side).map(|cut| cut.after);
         let mut piece = vec![0; PIECE_BYTES];
         let mut copied = 0;
+        let begun = Instant::now();
+        let rate = self.bytes_per_second.filter(|_| side == Side::Registry);
         loop {
+            if let Some(rate) = rate {
+                let due = Duration::from_secs(copied) / rate;
+                thread::sleep(due.saturating_sub(begun.elapsed()));
+            }
             let so_far = match side {
                 Side::Client => self.sent(),
                 Side::Registry => copied,

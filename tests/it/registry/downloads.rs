@@ -2,10 +2,10 @@
 //! that is there.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::context::{
-    Cut, Manners, Passed, Proxy, Registry, Role, Running, Side, TestContext, verify_image,
+    Cut, Manners, Passed, Proxy, Registry, Role, Side, TestContext, noise, verify_image,
     verify_store,
 };
 
@@ -21,18 +21,6 @@ fn world() -> Option<(TestContext, Registry, Proxy)> {
     context.rpub(["build-push", "-t", &name, "app"]).success();
     let proxy = Proxy::start(&registry.name(), Manners::default());
     Some((context, registry, proxy))
-}
-
-/// Returns bytes that do not compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..length / 8).flat_map(|_| next()).collect()
 }
 
 /// Returns the requests that passed, without those that only ask whether a registry is there.
@@ -58,15 +46,6 @@ fn partial(store: &Path) -> Option<(PathBuf, u64)> {
         (is_partial && bytes > 0).then(|| (entry.path(), bytes))
     });
     found.max_by_key(|(_, bytes)| *bytes)
-}
-
-/// Waits until something is so while a program runs.
-fn wait_until(running: &mut Running, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        let is_over = running.wait_until(begun.elapsed() + Duration::from_millis(5));
-        assert!(!is_over || is_so(), "the program is over already");
-    }
 }
 
 /// A pull of what is there is one `HEAD`: of an image, of one platform of an index, and nothing at
@@ -116,7 +95,7 @@ fn a_killed_pull_goes_on_where_it_stopped() {
     for _ in 0..4 {
         let mut running = pull().env("RPUB_LIMIT_RATE", "2MB").spawn();
         // Killed as soon as something has come since the last time.
-        wait_until(&mut running, || partial(&store).is_some_and(|(_, bytes)| bytes > there));
+        running.wait_until_so(|| partial(&store).is_some_and(|(_, bytes)| bytes > there));
         running.kill();
         there = partial(&store).unwrap().1;
     }
@@ -164,7 +143,7 @@ fn two_processes_fetch_a_layer_once() {
     let (name, store) = (proxy.reference("team/app:1"), context.path("fresh"));
     let pull = || context.rpub(["pull", &name]).env("RPUB_STORE", &store);
     let mut first = pull().env("RPUB_LIMIT_RATE", "2MB").spawn();
-    wait_until(&mut first, || partial(&store).is_some());
+    first.wait_until_so(|| partial(&store).is_some());
     let mut second = pull().spawn();
     assert!(second.wait_for_error("waiting for another rpub", Duration::from_secs(20)));
     assert_eq!(layers(&proxy).len(), 1);

@@ -11,11 +11,11 @@ use oci_client::secrets::RegistryAuth;
 
 use crate::context::{
     Auth, Manners, PASSWORD, Proxy, Registry, Serve, TestCommand, TestContext, USERNAME, bases,
-    digest_of, has_tools, verify_store,
+    digest_of, has_tools, noise, verify_store,
 };
 
 /// More than the proxy lets through in one body.
-const DATA_BYTES: u32 = 1_500_000;
+const DATA_BYTES: usize = 1_500_000;
 const MOST_IN_A_BODY: u64 = 1 << 20;
 /// What the images of other clients are read as: nothing of the layers' content is random.
 const BASE: &str = "library/busybox:latest";
@@ -146,16 +146,6 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-/// Returns bytes that no compression shortens.
-fn noise() -> Vec<u8> {
-    let mut state = 1_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        state.to_be_bytes()[0]
-    };
-    (0..DATA_BYTES).map(|_| next()).collect()
-}
-
 #[test]
 fn what_rpub_pushes_others_read() {
     if !has_tools(&["docker-registry", "htpasswd", "skopeo", "umoci", "podman"]) {
@@ -165,7 +155,7 @@ fn what_rpub_pushes_others_read() {
     let manners = Manners { max_body: Some(MOST_IN_A_BODY), latency: MS_10, ..Manners::default() };
     let Some(places) = Place::all(&context, manners) else { return };
     context.write("app/Dockerfile", "FROM scratch\nCOPY data /data\nCOPY Dockerfile /dir/\n");
-    context.write("app/data", noise());
+    context.write("app/data", noise(DATA_BYTES));
     for place in places {
         place.login(&context);
         let name = place.reference("team/app:1");
@@ -189,7 +179,7 @@ fn read_by_skopeo_and_umoci(context: &TestContext, place: &Place, name: &str) {
     let unpack = context.tool("umoci").arg("unpack").args((!is_root).then_some("--rootless"));
     let _checked = unpack.args(["--image", &target]).arg(&bundle).success();
     let read = |path: &str| fs_err::read(bundle.join("rootfs").join(path)).unwrap();
-    assert_eq!(read("data"), noise(), "{}", place.kind);
+    assert_eq!(read("data"), noise(DATA_BYTES), "{}", place.kind);
     assert_eq!(read("dir/Dockerfile"), fs_err::read(context.path("app/Dockerfile")).unwrap());
 }
 

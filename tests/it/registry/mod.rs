@@ -13,6 +13,7 @@ mod logins;
 mod manifest_diff;
 mod mutate;
 mod objects;
+mod parts;
 mod rows;
 mod uploads;
 mod validate;

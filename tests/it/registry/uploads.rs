@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::context::{
-    Cut, Manners, Passed, Proxy, Registry, Role, Serve, Side, TestContext, digest_of, variable,
-    verify_image, verify_store,
+    Cut, Manners, Passed, Proxy, Registry, Role, Serve, Side, TestContext, digest_of, noise,
+    variable, verify_image, verify_store,
 };
 
 const MIB: u64 = 1 << 20;
@@ -27,18 +27,6 @@ fn image_and_registry(size: u64) -> Option<(TestContext, Registry)> {
     let context = image_of(size)?;
     let registry = Registry::plain(&context)?;
     Some((context, registry))
-}
-
-/// Returns bytes that do not compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..length / 8).flat_map(|_| next()).collect()
 }
 
 /// Gives the image another name, and returns it.
