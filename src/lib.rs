@@ -22,6 +22,7 @@
 //! | --- | --- |
 //! | [`image`] | OCI data types and their text forms; raw bytes kept beside the parsed view |
 //! | [`event`] | how work tells what it is doing |
+//! | [`suggest`] | "did you mean": the known word nearest to an unknown one |
 //! | [`ignore`] | patterns of paths: `.dockerignore`, `--exclude`, `--parents` |
 //! | [`dockerfile`] | text in, typed instructions with source spans out; expansion, lint rules |
 //! | [`blob`] | re-openable sources, readers and writers that hash |
@@ -34,6 +35,7 @@
 //! | [`remote`] | files by http(s) and git, kept for the next time |
 //! | [`serve`] | its server side, over the store |
 //! | [`build`] | plan (pure) and engine, cache keys, config and manifest |
+//! | [`mirror`] | mirror files: what to copy where, and which part of it is whose |
 //! | [`operations`] | one file for each thing a user asks for; async and blocking meet here |
 //! | [`cli`] | flags, environment, rendering, exit codes |
 //!
@@ -76,9 +78,11 @@ pub mod event;
 pub mod ignore;
 pub mod image;
 pub mod layer;
+pub mod mirror;
 pub mod operations;
 pub mod registry;
 pub mod remote;
 pub mod sandbox;
 pub mod serve;
 pub mod store;
+pub mod suggest;

@@ -4,7 +4,7 @@ use crate::dockerfile::ast::Flag;
 use crate::dockerfile::error::{Error, ErrorKind};
 use crate::dockerfile::lines::Slice;
 use crate::dockerfile::source::Word;
-use crate::dockerfile::suggest::suggest;
+use crate::suggest::suggest;
 
 /// How a flag takes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,12 +23,12 @@ mod mount;
 mod names;
 mod parser;
 mod source;
-mod suggest;
 mod survey;
 
 #[cfg(test)]
 mod corpus;
 
+pub use crate::suggest::suggest;
 pub use ast::{
     Add, ArgPair, Command, Copy, Directives, Dockerfile, Flag, Healthcheck, Heredoc, Instruction,
     InstructionKind, Onbuild, Pair, Run, RunNetwork, RunScript, RunSecurity, Source, Stage,
@@ -46,5 +46,4 @@ pub use mount::{Mount, MountField, MountKind, MountSpec, Sharing};
 pub use names::{InvalidStageName, StageName, find_base, find_stage};
 pub use parser::{parse, parse_trigger};
 pub use source::{NotText, Position, Span, Word, decode};
-pub use suggest::suggest;
 pub use survey::{Argument, BaseFacts, Mounted, OtherPlatform, Parameters, Surroundings};

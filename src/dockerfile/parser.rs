@@ -9,8 +9,8 @@ use crate::dockerfile::lines::{Lines, Logical, Slice};
 use crate::dockerfile::lint::{self, Checks, Note};
 use crate::dockerfile::names::StageName;
 use crate::dockerfile::source::{Span, Word};
-use crate::dockerfile::suggest::suggest;
 use crate::dockerfile::{heredoc, json, kinds};
+use crate::suggest::suggest;
 
 /// The names of all instructions, in lower case.
 pub(crate) const INSTRUCTIONS: &[&str] = &[

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const ALL: &[&str] = &[
     "image",
     "event",
+    "suggest",
     "ignore",
     "dockerfile",
     "blob",
@@ -27,8 +28,9 @@ const ALL: &[&str] = &[
 const ROOMS: &[(&str, &[&str])] = &[
     ("image", &[]),
     ("event", &["image"]),
+    ("suggest", &[]),
     ("ignore", &[]),
-    ("dockerfile", &["ignore"]),
+    ("dockerfile", &["suggest", "ignore"]),
     ("blob", &["image"]),
     ("credentials", &["image"]),
     ("layer", &["image", "blob", "ignore"]),
@@ -39,7 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("remote", &["image", "blob", "credentials", "dockerfile", "layer", "store"]),
     ("serve", &["image", "blob", "store", "event"]),
     ("build", &["image", "event", "ignore", "dockerfile", "blob", "layer", "store", "sandbox"]),
-    ("mirror", &["image"]),
+    ("mirror", &["image", "suggest"]),
     ("operations", ALL),
     ("cli", &["operations", "image", "event"]),
 ];

@@ -7,8 +7,8 @@ use crate::dockerfile::ast::{Dockerfile, Stage};
 use crate::dockerfile::expand::expand_word_noting;
 use crate::dockerfile::lint::{Linter, Rule, Warning};
 use crate::dockerfile::source::{Span, Word};
-use crate::dockerfile::suggest::suggest;
 use crate::dockerfile::survey::{Globals, Surroundings};
+use crate::suggest::suggest;
 
 pub(super) fn check(file: &Dockerfile, surroundings: &Surroundings<'_>, linter: &mut Linter) {
     let nothing = BTreeMap::new();

@@ -6,7 +6,7 @@ use crate::dockerfile::error::{Error, ErrorKind};
 use crate::dockerfile::expand::ExpandError;
 use crate::dockerfile::mount::values::{bytes, csv};
 use crate::dockerfile::source::{Span, Word};
-use crate::dockerfile::suggest::suggest;
+use crate::suggest::suggest;
 
 const KEYS: &[&str] = &[
     "type",

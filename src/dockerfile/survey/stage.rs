@@ -15,8 +15,8 @@ use crate::dockerfile::mount::{Mount, MountKind};
 use crate::dockerfile::names::{find_base, find_stage};
 use crate::dockerfile::parser::parse_trigger;
 use crate::dockerfile::source::{Span, Word};
-use crate::dockerfile::suggest::suggest;
 use crate::dockerfile::survey::{Argument, Globals, Mounted, Surroundings};
+use crate::suggest::suggest;
 
 /// What is known of a stage at its end, or so far.
 #[derive(Clone, Default)]

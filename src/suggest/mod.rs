@@ -1,4 +1,5 @@
-//! "did you mean": the known word nearest to an unknown one.
+//! "Did you mean": the known word nearest to an unknown one. Used by whatever reads words that people
+//! write.
 
 /// Farthest distance that still counts as a slip of the keyboard.
 const MAX_DISTANCE: usize = 2;
