@@ -29,7 +29,7 @@
 //! | [`credentials`] | find, store and erase registry secrets |
 //! | [`layer`] | directory tree to tar and back, compression, path indexes, `COPY` |
 //! | [`store`] | content-addressed store on disk: an OCI image layout and what goes beside it |
-//! | [`archive`] | images as files that other tools read: OCI layouts and docker archives |
+//! | [`archive`] | images in files that other tools read and write: OCI layouts, docker archives, bundles |
 //! | [`sandbox`] | the worker and the executor |
 //! | [`registry`] | the distribution protocol's client side |
 //! | [`remote`] | files by http(s) and git, kept for the next time |

@@ -1,81 +1,116 @@
-//! A layout in a directory.
+//! Writing an OCI layout in a directory.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
-use super::bundle::{LAYOUT, REF_NAME, blob_path, index_json};
-use super::{Bundle, Error, Result};
-use crate::image::{Descriptor, Digest, Index};
-use crate::store::Store;
+use crate::image::{Descriptor, Digest};
 
-/// Writes `bundle` to `directory`, which is made if it is missing, with the blobs of `store`. Blocks.
+use super::read::{INDEX_FILE, LAYOUT_FILE, images_of, read_small};
+use super::stored::{self, LAYOUT, ShortNames, Stored, blob_path};
+use super::{Error, Result};
+
+/// A layout being written; any number of processes may write to one.
 ///
-/// An OCI layout that is there already gets the images as well; those that had the same names are
-/// replaced, as BuildKit does. Files take their places by renaming, `index.json` last.
-///
-/// # Errors
-///
-/// [`Error::Layout`] when a file cannot be written, [`Error::NotALayout`] when there is an
-/// `index.json` that is something else, [`Error::Store`] when a blob is missing.
-pub fn write_directory(store: &Store, bundle: &Bundle, directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory).map_err(Error::Layout)?;
-    let earlier = entries_of(directory)?;
-    for (digest, size) in &bundle.blobs {
-        write_blob(store, directory, digest, *size)?;
-    }
-    write_file(&directory.join("oci-layout"), &mut &LAYOUT[..])?;
-    if let Some(manifest) = bundle.docker_manifest() {
-        write_file(&directory.join("manifest.json"), &mut &manifest[..])?;
-    }
-    let index = index_json(merged(earlier, bundle.entries()));
-    write_file(&directory.join("index.json"), &mut &index[..])
+/// Blobs are written under other names first, and renamed. `index.json` is read, changed and
+/// replaced under a lock on `oci-layout`, which is never replaced itself.
+#[derive(Debug)]
+pub(super) struct Directory {
+    root: PathBuf,
 }
 
-/// Returns the images of the layout that is there.
-fn entries_of(directory: &Path) -> Result<Vec<Descriptor>> {
-    let path = directory.join("index.json");
-    match fs::read(&path) {
-        Ok(bytes) => {
-            let index: Index = serde_json::from_slice(&bytes)
-                .map_err(|source| Error::NotALayout { path, source })?;
-            Ok(index.manifests)
+/// A blob of a layout being written. Dropping it removes the file.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    pub(super) file: tempfile::NamedTempFile,
+    target: PathBuf,
+}
+
+impl Directory {
+    /// Makes the layout when it is missing.
+    pub(super) fn open(root: &Path) -> Result<Self> {
+        fs::create_dir_all(root)?;
+        let directory = Self { root: root.to_owned() };
+        if !root.join(LAYOUT_FILE).exists() {
+            let file = temporary(root)?;
+            fs::write(file.path(), LAYOUT)?;
+            match file.persist_noclobber(root.join(LAYOUT_FILE)) {
+                Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(error.error.into());
+                }
+                _ => {}
+            }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Error::Layout(error)),
+        directory.images()?;
+        Ok(directory)
+    }
+
+    /// Returns the images of the layout that is there.
+    fn images(&self) -> Result<Vec<Stored>> {
+        match read_small(&self.root.join(INDEX_FILE)) {
+            Ok(bytes) => images_of(&bytes, &self.root),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn has(&self, descriptor: &Descriptor) -> bool {
+        let metadata = fs::metadata(self.root.join(blob_path(&descriptor.digest)));
+        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.len() == descriptor.size)
+    }
+
+    pub(super) fn read(&self, digest: &Digest) -> Result<Vec<u8>> {
+        read_small(&self.root.join(blob_path(digest)))
+    }
+
+    pub(super) fn blob(&self, digest: &Digest) -> Result<NewFile> {
+        let target = self.root.join(blob_path(digest));
+        let parent = target.parent().unwrap_or(&self.root);
+        fs::create_dir_all(parent)?;
+        Ok(NewFile { file: temporary(parent)?, target })
+    }
+
+    /// Adds images to the layout; those that had the same names are replaced.
+    pub(super) fn finish(&self, images: &[Stored], docker: Option<&[u8]>) -> Result<()> {
+        let lock =
+            fs::OpenOptions::new().read(true).write(true).open(self.root.join(LAYOUT_FILE))?;
+        loop {
+            match flock(lock.file(), FlockOperation::LockExclusive) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+        let images = stored::merged(&self.images()?, images);
+        if let Some(docker) = docker {
+            self.replace(super::docker::MANIFEST, docker)?;
+        }
+        self.replace(INDEX_FILE, &stored::index_json(&images, ShortNames::Tags))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut file = temporary(&self.root)?;
+        file.write_all(bytes)?;
+        NewFile { file, target: self.root.join(name) }.place()
     }
 }
 
-/// Returns the entries of both, without earlier ones of the same name or, nameless, the same image.
-fn merged(earlier: Vec<Descriptor>, fresh: Vec<Descriptor>) -> Vec<Descriptor> {
-    let name = |entry: &Descriptor| entry.annotations.get(REF_NAME).cloned();
-    let key = |entry: &Descriptor| name(entry).unwrap_or_else(|| entry.digest.to_string());
-    let taken: BTreeSet<String> = fresh.iter().map(key).collect();
-    let kept = earlier.into_iter().filter(|entry| !taken.contains(&key(entry)));
-    kept.chain(fresh).collect()
-}
-
-fn write_blob(store: &Store, directory: &Path, digest: &Digest, size: u64) -> Result<()> {
-    let path = directory.join(blob_path(digest));
-    if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == size) {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(Error::Layout)?;
-    }
-    write_file(&path, &mut store.open_blob(digest)?)
-}
-
-fn write_file(path: &Path, content: &mut impl io::Read) -> Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(Error::Layout)?;
-    io::copy(content, &mut file).map_err(Error::Layout)?;
-    file.flush().map_err(Error::Layout)?;
+/// Makes a file that is about to get another name.
+fn temporary(parent: &Path) -> Result<tempfile::NamedTempFile> {
     let mode = std::fs::Permissions::from_mode(0o644);
-    file.as_file().set_permissions(mode).map_err(Error::Layout)?;
-    file.persist(path).map_err(|error| Error::Layout(error.error))?;
-    Ok(())
+    let mut builder = tempfile::Builder::new();
+    Ok(builder.prefix(".rpub-").permissions(mode).tempfile_in(parent)?)
+}
+
+impl NewFile {
+    /// Gives the file its name.
+    pub(super) fn place(self) -> Result<()> {
+        self.file.as_file().sync_data()?;
+        self.file.persist(self.target).map_err(|error| error.error)?;
+        Ok(())
+    }
 }

@@ -63,10 +63,11 @@ impl Source for BytesSource {
     }
 }
 
-/// An open file as a source: the same bytes whatever happens to its name.
-#[derive(Debug)]
+/// An open file, or a part of one, as a source: the same bytes whatever happens to its name.
+#[derive(Debug, Clone)]
 pub struct HeldFile {
     file: Arc<File>,
+    start: u64,
     size: u64,
 }
 
@@ -78,7 +79,13 @@ impl HeldFile {
     /// When the file cannot be asked for its size.
     pub fn new(file: File) -> io::Result<Self> {
         let size = file.metadata()?.len();
-        Ok(Self { file: Arc::new(file), size })
+        Ok(Self { file: Arc::new(file), start: 0, size })
+    }
+
+    /// Returns a source of the `size` bytes from `start` on.
+    #[must_use]
+    pub fn part(file: Arc<File>, start: u64, size: u64) -> Self {
+        Self { file, start, size }
     }
 }
 
@@ -88,7 +95,9 @@ impl Source for HeldFile {
     }
 
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(ReadAt { file: Arc::clone(&self.file), position: offset, end: self.size }))
+        let position = self.start.saturating_add(offset.min(self.size));
+        let end = self.start.saturating_add(self.size);
+        Ok(Box::new(ReadAt { file: Arc::clone(&self.file), position, end }))
     }
 }
 

@@ -51,6 +51,12 @@ impl Descriptor {
         Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
     }
 
+    /// Returns whether the content is a manifest or an index.
+    #[must_use]
+    pub fn is_manifest(&self) -> bool {
+        media_type::is_manifest(&self.media_type) || media_type::is_index(&self.media_type)
+    }
+
     /// Returns whether the content is a layer that not everybody may distribute, and that says where
     /// it is: registries need not keep it.
     #[must_use]

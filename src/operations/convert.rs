@@ -186,10 +186,39 @@ fn remote_hint(error: &remote::Error) -> Option<String> {
 
 impl From<archive::Error> for Error {
     fn from(error: archive::Error) -> Self {
-        match error {
-            archive::Error::Store(error) => error.into(),
-            error => Self::of(Kind::User, error),
+        let (kind, hint) = about_archive(&error);
+        let mut error = Self::of(kind, error);
+        error.hints.extend(hint);
+        error
+    }
+}
+
+/// Returns the kind of an archive's error, and what helps.
+fn about_archive(error: &archive::Error) -> (Kind, Option<String>) {
+    use archive::Error as Fault;
+    let known = |has: &[String]| Some(format!("it has {}", has.join(", ")));
+    match error {
+        Fault::NoImage { has, .. } if has.is_empty() => {
+            let hint = "no image of it has a name: give a digest, as in `PATH@sha256:...`";
+            (Kind::NotFound, Some(hint.to_owned()))
         }
+        Fault::NoImage { has, .. } => (Kind::NotFound, known(has)),
+        Fault::Several { has, .. } => {
+            let hint = format!("give a tag or a digest; it has {}", has.join(", "));
+            (Kind::User, Some(hint))
+        }
+        Fault::LeftOut { .. } => {
+            let hint = "load it where the blob is, or make a bundle without `--delta-from`";
+            (Kind::NotFound, Some(hint.to_owned()))
+        }
+        Fault::Cut { .. } => (Kind::Integrity, Some("copy it again from where it is whole".into())),
+        Fault::Damaged { .. } | Fault::Mismatch(_) => (Kind::Integrity, None),
+        Fault::NewerVersion { .. } => (Kind::User, Some("use a newer rpub".to_owned())),
+        Fault::Busy(_) => (Kind::User, Some("wait until it is done".to_owned())),
+        Fault::Missing { .. } | Fault::MissingFile { .. } => (Kind::NotFound, None),
+        Fault::Io(error) if error.kind() == std::io::ErrorKind::NotFound => (Kind::NotFound, None),
+        error if has_mismatch(error) => (Kind::Integrity, None),
+        _ => (Kind::User, None),
     }
 }
 
@@ -252,7 +281,10 @@ fn kind_within(error: &build::Error) -> Kind {
 fn has_mismatch(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut current = Some(error);
     while let Some(error) = current {
-        if error.is::<Mismatch>() {
+        let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<Mismatch>()
+            || within.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Mismatch>)
+        {
             return true;
         }
         current = error.source();

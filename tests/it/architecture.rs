@@ -35,7 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("credentials", &["image"]),
     ("layer", &["image", "blob", "ignore"]),
     ("store", &["image", "blob", "event"]),
-    ("archive", &["image", "blob", "store"]),
+    ("archive", &["image", "blob"]),
     ("sandbox", &["image", "event", "layer"]),
     ("registry", &["image", "blob", "event", "credentials"]),
     ("remote", &["image", "blob", "credentials", "dockerfile", "layer", "store"]),

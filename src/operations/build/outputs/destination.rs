@@ -37,21 +37,28 @@ pub(super) fn write_to(
             file.persist(path).map_err(|error| failed(path).because(error.error))?;
             Ok(())
         }
-        (Destination::Stdout, Some(stdout)) => {
-            let result = write(&mut stdout.as_ref());
-            result.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })
-        }
-        (Destination::Stdout, None) => {
-            Err(Error::new(Kind::Settings, "refusing to write to console"))
+        (Destination::Stdout, stdout) => {
+            let mut stdout = standard_output(stdout)?.as_ref();
+            unless_closed(write(&mut stdout))
         }
     }
+}
+
+/// Returns standard output, when it is no terminal.
+pub(super) fn standard_output(stdout: Option<&Arc<File>>) -> Result<&Arc<File>, Error> {
+    stdout.ok_or_else(|| Error::new(Kind::Settings, "refusing to write to console"))
+}
+
+/// Whoever reads standard output may stop at any time: that is no error.
+pub(super) fn unless_closed(result: Result<(), Error>) -> Result<(), Error> {
+    result.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })
 }
 
 fn failed(path: &Path) -> Error {
     Error::new(Kind::User, format!("failed to write `{}`", path.display()))
 }
 
-fn about(path: &Path, error: Error) -> Error {
+pub(super) fn about(path: &Path, error: Error) -> Error {
     error.about(format!("failed to write `{}`", path.display()))
 }
 

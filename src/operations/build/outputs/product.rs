@@ -52,11 +52,11 @@ impl Product {
         self.index.as_ref().or_else(|| self.images.first().map(|image| &image.manifest))
     }
 
-    /// Returns every blob of it with its size: layers, configs, manifests, the index.
-    pub(in crate::operations::build) fn blobs(&self) -> BTreeMap<Digest, u64> {
+    /// Returns every blob of it: layers, configs, manifests, the index.
+    pub(in crate::operations::build) fn blobs(&self) -> BTreeMap<Digest, Descriptor> {
         let mut blobs = BTreeMap::new();
         let mut add = |descriptor: &Descriptor| {
-            blobs.insert(descriptor.digest.clone(), descriptor.size);
+            blobs.insert(descriptor.digest.clone(), descriptor.clone());
         };
         for image in &self.images {
             image.layers.iter().for_each(|layer| add(&layer.descriptor));
