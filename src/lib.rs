@@ -33,7 +33,7 @@
 //! | [`sandbox`] | the worker and the executor |
 //! | [`registry`] | the distribution protocol's client side |
 //! | [`remote`] | files by http(s) and git, kept for the next time |
-//! | [`serve`] | its server side, over the store |
+//! | [`serve`] | its server side: a registry over the store or other content, a pull-through cache |
 //! | [`build`] | plan (pure) and engine, cache keys, config and manifest |
 //! | [`mirror`] | mirror files: what to copy where, and which part of it is whose |
 //! | [`operations`] | one file for each thing a user asks for; async and blocking meet here |

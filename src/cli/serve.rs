@@ -1,11 +1,12 @@
 //! `serve`.
 
-use crate::operations::{self, Error, Kind, Pushes, ServeRequest};
+use crate::operations::{self, CacheRequest, Error, Kind, ServeRequest, WhatToServe};
 
 use super::Context;
 use super::args::ServeArgs;
 use super::build::interrupted;
 use super::output::print;
+use super::prune;
 
 /// Serves images until interrupted.
 pub(super) async fn serve(context: &Context, args: ServeArgs) -> Result<(), Error> {
@@ -16,7 +17,23 @@ pub(super) async fn serve(context: &Context, args: ServeArgs) -> Result<(), Erro
         // On standard output, so that a script that asked for port 0 can read it.
         let _ = print(&format!("listening on {address}"));
     };
-    let pushes = if args.read_only { Pushes::Refused } else { Pushes::Taken };
-    let request = ServeRequest { listen: args.listen, name, pushes };
+    let what = what(&args)?;
+    let request = ServeRequest { listen: args.listen, name, what };
     operations::serve(&context.session, request, ready, interrupted()).await
+}
+
+fn what(args: &ServeArgs) -> Result<WhatToServe, Error> {
+    if args.proxy.is_empty() {
+        return Ok(if args.read_only { WhatToServe::ReadOnlyStore } else { WhatToServe::Store });
+    }
+    let parse = |text: &String| {
+        text.parse().map_err(|error: crate::image::Error| {
+            Error::new(Kind::Settings, format!("invalid `--proxy {text}`")).because(error)
+        })
+    };
+    Ok(WhatToServe::Cache(CacheRequest {
+        registries: args.proxy.iter().map(parse).collect::<Result<_, _>>()?,
+        revalidate: args.revalidate,
+        max_bytes: args.max_size.as_deref().map(prune::size).transpose()?,
+    }))
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::event::TransferId;
 use crate::image::{Descriptor, Repository};
+use crate::serve::Growth;
 use crate::store::PartialBlob;
 
 use super::session::blocking;
@@ -29,28 +31,91 @@ pub(super) async fn fetch_blob(
     copy: Option<File>,
 ) -> Result<(), Error> {
     let _turn = session.arrivals.turn(&descriptor.digest).await;
-    let Some(partial) = claim(session, descriptor).await? else {
+    let Some(partial) = claim(session, descriptor, &mut Follower::nobody()).await? else {
         return copy_from_store(session, descriptor, copy).await;
     };
     if partial.hasher().count() == 0 {
-        return Box::pin(receive(session, repository, descriptor, partial, copy)).await;
+        let onlooker = copy.map_or(Onlooker::Nobody, Onlooker::Copy);
+        return Box::pin(receive(session, repository, descriptor, partial, onlooker)).await;
     }
-    Box::pin(receive_rest(session, repository, descriptor, partial)).await?;
+    let follower = &mut Follower::nobody();
+    Box::pin(receive_rest(session, repository, descriptor, partial, follower)).await?;
     copy_from_store(session, descriptor, copy).await
+}
+
+/// Like [`fetch_blob`], for whoever reads the file while it grows: `growth` is told how much of the
+/// blob is there, also while another process fetches it.
+pub(super) async fn fetch_growing(
+    session: &Session,
+    repository: &Repository,
+    descriptor: &Descriptor,
+    growth: Growth,
+) -> Result<(), Error> {
+    let _turn = session.arrivals.turn(&descriptor.digest).await;
+    let mut follower = Follower { growth: Some(growth), inode: None };
+    match claim(session, descriptor, &mut follower).await? {
+        Some(partial) => {
+            let rest = receive_rest(session, repository, descriptor, partial, &mut follower);
+            Box::pin(rest).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// Who wants a blob's bytes while they arrive.
+enum Onlooker {
+    Nobody,
+    /// They are written to the file too.
+    Copy(File),
+    /// They are read from the blob's own file.
+    Growth(Growth),
+}
+
+/// Tells of the file that a blob grows in, whichever process writes it.
+struct Follower {
+    growth: Option<Growth>,
+    inode: Option<u64>,
+}
+
+impl Follower {
+    fn nobody() -> Self {
+        Self { growth: None, inode: None }
+    }
+
+    /// Looks at the file: another one than before is a new beginning.
+    fn look_at(&mut self, file: Option<&File>) -> io::Result<()> {
+        let (Some(growth), Some(file)) = (&self.growth, file) else { return Ok(()) };
+        let metadata = file.metadata()?;
+        if self.inode.replace(metadata.ino()).is_some_and(|before| before != metadata.ino()) {
+            growth.restart();
+        }
+        growth.reach(metadata.len());
+        Ok(())
+    }
+
+    fn onlooker(&self) -> Onlooker {
+        self.growth.clone().map_or(Onlooker::Nobody, Onlooker::Growth)
+    }
 }
 
 /// Returns what is there of the blob, for this process alone; `None` when the store has it whole.
 /// Waits while another process fetches it.
-async fn claim(session: &Session, descriptor: &Descriptor) -> Result<Option<PartialBlob>, Error> {
+async fn claim(
+    session: &Session,
+    descriptor: &Descriptor,
+    follower: &mut Follower,
+) -> Result<Option<PartialBlob>, Error> {
     let mut is_said = false;
     loop {
         let (store, wanted) = (session.store.clone(), descriptor.clone());
         let partial = blocking(move || {
             let partial = store.try_partial(&wanted)?;
             // Looked at under the lock: whoever had it before may have brought the blob.
-            Ok::<_, Error>((store.has_blob(&wanted.digest), partial))
+            Ok::<_, Error>((store.has_blob(&wanted.digest), partial, store.open_arriving(&wanted)?))
         });
-        match partial.await? {
+        let (is_there, partial, file) = partial.await?;
+        follower.look_at(file.as_ref()).map_err(unreadable)?;
+        match (is_there, partial) {
             (true, partial) => {
                 if let Some(partial) = partial {
                     partial.discard();
@@ -92,14 +157,14 @@ async fn receive_rest(
     repository: &Repository,
     descriptor: &Descriptor,
     partial: PartialBlob,
+    follower: &mut Follower,
 ) -> Result<(), Error> {
-    match receive(session, repository, descriptor, partial, None).await {
-        Err(error) if error.kind == Kind::Integrity => {
+    let had_some = partial.hasher().count() > 0;
+    match receive(session, repository, descriptor, partial, follower.onlooker()).await {
+        Err(error) if error.kind == Kind::Integrity && had_some => {
             session.note(format!("fetching {} anew: {error}", descriptor.digest.short()));
-            match claim(session, descriptor).await? {
-                Some(partial) => receive(session, repository, descriptor, partial, None).await,
-                None => Ok(()),
-            }
+            let Some(partial) = claim(session, descriptor, follower).await? else { return Ok(()) };
+            receive(session, repository, descriptor, partial, follower.onlooker()).await
         }
         other => other,
     }
@@ -112,7 +177,7 @@ async fn receive(
     repository: &Repository,
     descriptor: &Descriptor,
     partial: PartialBlob,
-    copy: Option<File>,
+    onlooker: Onlooker,
 ) -> Result<(), Error> {
     let hasher = partial.hasher().clone();
     let (transfer, client) = (TransferId::next(), &session.client);
@@ -128,7 +193,7 @@ async fn receive(
     };
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let (verdict, awaited) = tokio::sync::oneshot::channel();
-    let writing = tokio::spawn(blocking(move || write(partial, receiver, awaited, copy)));
+    let writing = tokio::spawn(blocking(move || write(partial, receiver, awaited, onlooker)));
     let received = loop {
         match stream.next().await {
             Ok(Some(chunk)) => {
@@ -162,22 +227,28 @@ enum Verdict {
     Unfinished,
 }
 
-/// Writes what arrives to the file, and to `copy` for as long as somebody reads it; then does what
-/// the verdict asks for.
+/// Writes what arrives to the file, and shows it to the onlooker; then does what the verdict asks
+/// for.
 fn write(
     partial: PartialBlob,
     mut chunks: mpsc::Receiver<Bytes>,
     verdict: tokio::sync::oneshot::Receiver<Verdict>,
-    mut copy: Option<File>,
+    mut onlooker: Onlooker,
 ) -> Result<(), Error> {
+    let mut position = partial.hasher().count();
     while let Some(chunk) = chunks.blocking_recv() {
         partial.file().write_all(&chunk).map_err(unwritable)?;
-        if let Some(out) = &mut copy
-            && let Err(error) = out.write_all(&chunk)
-        {
-            // Whoever unpacks has given up and says why; the blob itself is still wanted.
-            tracing::debug!(%error, "nobody reads the copy of a blob");
-            copy = None;
+        position += chunk.len() as u64;
+        match &mut onlooker {
+            Onlooker::Nobody => {}
+            Onlooker::Growth(growth) => growth.reach(position),
+            Onlooker::Copy(out) => {
+                if let Err(error) = out.write_all(&chunk) {
+                    // Whoever unpacks has given up and says why; the blob itself is still wanted.
+                    tracing::debug!(%error, "nobody reads the copy of a blob");
+                    onlooker = Onlooker::Nobody;
+                }
+            }
         }
     }
     // A task that was dropped has no verdict.
@@ -187,8 +258,12 @@ fn write(
         Verdict::Unfinished => {}
     }
     // The copy ends only now: its reader may look for the blob.
-    drop(copy);
+    drop(onlooker);
     Ok(())
+}
+
+fn unreadable(error: io::Error) -> Error {
+    Error::new(Kind::Internal, "failed to look at a blob on its way").because(error)
 }
 
 fn unwritable(error: io::Error) -> Error {

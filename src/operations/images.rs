@@ -183,7 +183,13 @@ pub(super) fn find(store: &Store, text: &str) -> Result<ImageEntry, Error> {
     };
     if let Some(reference) = name_in(store, text)? {
         let descriptor = store.resolve(&reference)?.ok_or_else(unknown)?;
-        return Ok(ImageEntry { name: Some(reference), descriptor, tagged: None, subject: None });
+        return Ok(ImageEntry {
+            name: Some(reference),
+            descriptor,
+            tagged: None,
+            subject: None,
+            evictable: false,
+        });
     }
     let prefix = text.strip_prefix("sha256:").unwrap_or(text);
     let is_hex = prefix.bytes().all(|b| b.is_ascii_hexdigit()) && prefix.len() >= 3;

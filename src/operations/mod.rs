@@ -73,7 +73,7 @@ pub use publish::Traffic;
 pub use pull::{PullReport, pull};
 pub use push::{ForeignLayers, PushReport, push};
 pub use resolve::PullPolicy;
-pub use serve::{Pushes, ServeRequest, serve};
+pub use serve::{CacheRequest, ServeRequest, WhatToServe, serve};
 pub use session::{Session, SessionSettings};
 pub use validate::{Fault, FaultKind, Thoroughness, Validation, validate};
 

@@ -45,6 +45,10 @@ impl Arrivals {
     pub(super) async fn turn(&self, digest: &Digest) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // A server fetches for months. Whoever waits, or fetches, has a handle too.
+            if turns.len() > 1024 {
+                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            }
             Arc::clone(turns.entry(digest.clone()).or_default())
         };
         turn.lock_owned().await

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::external::External;
@@ -99,14 +100,28 @@ impl Client {
         Self { shared: Arc::new(Shared::new(options)) }
     }
 
+    /// Returns a client that also sends this header with each request, to mirrors too, and knows
+    /// nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the header.
+    pub fn with_header(&self, name: &str, value: &str) -> Result<Self, String> {
+        let mut options = self.shared.options.clone();
+        options.hosts.add_header(name, value)?;
+        Ok(Self::new(options))
+    }
+
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
     }
 
     /// Returns the descriptor of the manifest that `reference` names, without its platform.
     pub async fn resolve(&self, reference: &Reference) -> Result<Descriptor> {
-        self.at_any_place(reference, async |session| manifests::resolve(session, reference).await)
-            .await
+        self.at_any_place(reference, |session| {
+            Box::pin(async move { manifests::resolve(&session, reference).await })
+        })
+        .await
     }
 
     /// Like [`Client::resolve`], but asks the registry itself: a mirror may be behind, which whoever
@@ -122,13 +137,18 @@ impl Client {
 
     /// Like [`Client::resolve`], but only by `HEAD`: `None` when that does not tell.
     pub async fn peek(&self, reference: &Reference) -> Result<Option<Descriptor>> {
-        self.at_any_place(reference, async |session| manifests::peek(session, reference).await)
-            .await
+        self.at_any_place(reference, |session| {
+            Box::pin(async move { manifests::peek(&session, reference).await })
+        })
+        .await
     }
 
     /// Returns the manifest that `reference` names, its digest verified when the reference has one.
     pub async fn manifest(&self, reference: &Reference) -> Result<Manifest> {
-        self.at_any_place(reference, async |session| manifests::get(session, reference).await).await
+        self.at_any_place(reference, |session| {
+            Box::pin(async move { manifests::get(&session, reference).await })
+        })
+        .await
     }
 
     /// Returns the size of a blob in `repository`, or `None` when it is not there.
@@ -374,17 +394,17 @@ impl Client {
 
     /// Does `work` with each place to pull the manifest from, until one succeeds. The last one,
     /// the registry itself, decides which error is reported; why the mirrors failed is told then.
-    async fn at_any_place<T>(
+    async fn at_any_place<'a, T>(
         &self,
         reference: &Reference,
-        work: impl AsyncFn(&Session) -> Result<T>,
+        work: impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
         let mut failures = Vec::new();
         let mut endpoints = self.shared.options.hosts.for_pull(reference);
         let last = endpoints.pop();
         for endpoint in endpoints {
-            let session = Session::new(&self.shared, endpoint, Purpose::Read);
-            match work(&session).await {
+            let session = Arc::new(Session::new(&self.shared, endpoint, Purpose::Read));
+            match work(Arc::clone(&session)).await {
                 Ok(done) => {
                     session.served(reference.manifest_key());
                     return Ok(done);
@@ -398,7 +418,7 @@ impl Client {
         }
         let last =
             last.unwrap_or_else(|| self.shared.options.hosts.for_push(&reference.repository));
-        let done = work(&Session::new(&self.shared, last, Purpose::Read)).await;
+        let done = work(Arc::new(Session::new(&self.shared, last, Purpose::Read))).await;
         if done.is_err() {
             for text in failures {
                 self.shared.warn_once(text);

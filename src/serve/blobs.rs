@@ -6,29 +6,59 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE};
 
-use crate::image::Digest;
+use crate::image::{Digest, RepositoryName};
 
 use super::handler::Head;
+use super::names::Candidates;
 use super::pieces::Pieces;
 use super::reply::{self, Code, DOCKER_CONTENT_DIGEST, Failure, Reply, With as _};
 use super::state::State;
 
-pub(super) async fn get(state: &Arc<State>, head: &Head, digest: Digest) -> Result<Reply, Failure> {
+pub(super) async fn get(
+    state: &Arc<State>,
+    head: &Head,
+    name: &RepositoryName,
+    digest: Digest,
+) -> Result<Reply, Failure> {
     if head.has_already(&digest) {
         return Ok(described(reply::not_modified(), &digest));
     }
     let range = head.header(RANGE).map(str::to_owned);
     let wanted_digest = digest.clone();
-    let (pieces, size, part) = state
+    let here = state
         .blocking(move |state| {
-            let found = state.content.blob(&wanted_digest)?;
-            let source = found.ok_or_else(|| unknown(&wanted_digest))?;
+            let Some(source) = state.content.blob(&wanted_digest)? else { return Ok(None) };
             let size = source.size();
             let part = range.map_or(Ok(None), |range| wanted(&range, size))?;
             let bytes = part.clone().unwrap_or(0..size);
-            Ok((Pieces::of(source.open(bytes.start)?, bytes), size, part))
+            Ok(Some((Pieces::of(source.open(bytes.start)?, bytes), size, part)))
         })
         .await?;
+    match here {
+        Some((pieces, size, part)) => Ok(answer(pieces, size, part, &digest)),
+        None => from_upstream(state, head, name, digest).await,
+    }
+}
+
+/// Answers with a blob that is not here, while it comes from the registry that is cached.
+async fn from_upstream(
+    state: &Arc<State>,
+    head: &Head,
+    name: &RepositoryName,
+    digest: Digest,
+) -> Result<Reply, Failure> {
+    let candidates = Candidates::of(state, head, name)?;
+    let Some((cache, repository)) = state.upstream(head, &candidates).await? else {
+        return Err(Failure::new(Code::BlobUnknown, format!("there is no blob {digest}")));
+    };
+    if head.is_head() {
+        let size = cache.blob_size(&repository, &digest).await?;
+        return Ok(typed(described(reply::sized(size), &digest)));
+    }
+    let arriving = cache.bring_blob(state, &repository, &digest).await?;
+    let size = arriving.size();
+    let part = head.header(RANGE).map_or(Ok(None), |range| wanted(range, size))?;
+    let pieces = arriving.pieces(part.clone().unwrap_or(0..size));
     Ok(answer(pieces, size, part, &digest))
 }
 
@@ -41,17 +71,15 @@ fn answer(pieces: Pieces, size: u64, part: Option<Range<u64>>, digest: &Digest) 
             reply::pieces(StatusCode::PARTIAL_CONTENT, pieces).with(CONTENT_RANGE, &content_range)
         }
     };
-    described(reply, digest)
-        .with(CONTENT_TYPE, "application/octet-stream")
-        .with(ACCEPT_RANGES, "bytes")
+    typed(described(reply, digest))
+}
+
+fn typed(reply: Reply) -> Reply {
+    reply.with(CONTENT_TYPE, "application/octet-stream").with(ACCEPT_RANGES, "bytes")
 }
 
 fn described(reply: Reply, digest: &Digest) -> Reply {
     reply.with(ETAG, &format!("\"{digest}\"")).with(DOCKER_CONTENT_DIGEST, &digest.to_string())
-}
-
-fn unknown(digest: &Digest) -> Failure {
-    Failure::new(Code::BlobUnknown, format!("there is no blob {digest}"))
 }
 
 /// Reads a `Range` header (RFC 9110, 14.2). `None` means the whole blob: a form that is not

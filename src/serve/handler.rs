@@ -47,6 +47,14 @@ impl Head {
         tags.map(|tag| tag.trim_start_matches("W/").trim_matches('"')).any(|tag| tag == digest)
     }
 
+    pub(super) fn headers(&self, name: http::HeaderName) -> impl Iterator<Item = &str> {
+        self.parts.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.parts.method == Method::HEAD
+    }
+
     pub(super) fn path(&self) -> &str {
         self.parts.uri.path()
     }
@@ -55,7 +63,6 @@ impl Head {
 /// Answers a request.
 pub(super) async fn handle(state: Arc<State>, request: Request<Incoming>) -> Reply {
     let (parts, mut body) = request.into_parts();
-    let is_head = parts.method == Method::HEAD;
     let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes());
     let query = query.into_owned().collect();
     let head = Head { parts, query };
@@ -71,7 +78,7 @@ pub(super) async fn handle(state: Arc<State>, request: Request<Incoming>) -> Rep
         }
     };
     // The length stays, as distribution-spec asks of HEAD; the bytes do not.
-    if is_head { reply.map(|_| reply::empty(StatusCode::OK).into_body()) } else { reply }
+    if head.is_head() { reply.map(|_| reply::empty(StatusCode::OK).into_body()) } else { reply }
 }
 
 async fn dispatch(state: &Arc<State>, head: &Head, body: &mut Incoming) -> Result<Reply, Failure> {
@@ -91,7 +98,7 @@ async fn dispatch(state: &Arc<State>, head: &Head, body: &mut Incoming) -> Resul
         (Route::Referrers(name, digest), "GET") => {
             listing::referrers(state, head, name, digest).await
         }
-        (Route::Blob(_, digest), "GET" | "HEAD") => blobs::get(state, head, digest).await,
+        (Route::Blob(name, digest), "GET" | "HEAD") => blobs::get(state, head, &name, digest).await,
         (Route::Blob(..), "DELETE") => {
             let message = "blobs are removed by garbage collection, when no image needs them";
             Err(Failure::new(Code::Unsupported, message))

@@ -29,12 +29,19 @@ pub(super) async fn get(
     key: Key,
 ) -> Result<Reply, Failure> {
     let candidates = Candidates::of(state, head, &name)?;
+    let stale = match state.upstream(head, &candidates).await? {
+        Some((cache, repository)) => cache.bring_manifest(state, &repository, &key).await?,
+        None => None,
+    };
     let (descriptor, bytes) = state
         .blocking(move |state| {
             let unknown = || unknown(&name, &key);
-            let found = candidates.find_manifest(state, &key)?.ok_or_else(unknown)?.descriptor;
-            let bytes = content::manifest_bytes(&*state.content, &found.digest)?;
-            Ok((found, bytes.ok_or_else(unknown)?))
+            let found = candidates.find_manifest(state, &key)?.ok_or_else(unknown)?;
+            if let Some(cache) = &state.cache {
+                cache.note_use(&found.root)?;
+            }
+            let bytes = content::manifest_bytes(&*state.content, &found.descriptor.digest)?;
+            Ok((found.descriptor, bytes.ok_or_else(unknown)?))
         })
         .await?;
     let digest = descriptor.digest.to_string();
@@ -43,7 +50,8 @@ pub(super) async fn get(
     } else {
         reply::json_reply(StatusCode::OK, &descriptor.media_type, bytes)
     };
-    Ok(reply.with(ETAG, &format!("\"{digest}\"")).with(DOCKER_CONTENT_DIGEST, &digest))
+    let reply = reply.with(ETAG, &format!("\"{digest}\"")).with(DOCKER_CONTENT_DIGEST, &digest);
+    Ok(stale.iter().fold(reply, |reply, stale| stale.mark(reply)))
 }
 
 /// Takes a manifest. By digest it may get tags too, as `?tag=` parameters.

@@ -21,9 +21,11 @@
 
 mod blobs;
 mod body;
+mod cache;
 mod content;
 mod error;
 mod find;
+mod growth;
 mod handler;
 mod listing;
 mod manifests;
@@ -36,7 +38,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod uploads;
+mod upstream;
 
+pub use cache::CacheOptions;
 pub use content::{Content, ContentError};
 pub use error::{Error, Result};
+pub use growth::Growth;
 pub use server::{ServeOptions, Served, serve};
+pub use upstream::{Asked, Upstream, UpstreamError, Why};

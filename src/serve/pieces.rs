@@ -6,6 +6,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 
+use super::growth::Arrival;
+
 /// How much is read at once.
 const PIECE: u64 = 256 << 10;
 
@@ -13,12 +15,23 @@ const PIECE: u64 = 256 << 10;
 pub(super) struct Pieces {
     reader: Box<dyn Read + Send>,
     range: Range<u64>,
+    /// What tells how far the blob has come that is still arriving.
+    arrival: Option<Arrival>,
 }
 
 impl Pieces {
     /// Returns the bytes of `range`, at whose beginning `reader` is.
     pub(super) fn of(reader: Box<dyn Read + Send>, range: Range<u64>) -> Self {
-        Self { reader, range }
+        Self { reader, range, arrival: None }
+    }
+
+    /// Like [`Pieces::of`], for a blob of which more is still to come.
+    pub(super) fn arriving(
+        reader: Box<dyn Read + Send>,
+        range: Range<u64>,
+        arrival: Arrival,
+    ) -> Self {
+        Self { reader, range, arrival: Some(arrival) }
     }
 
     /// Returns how many bytes there are.
@@ -33,7 +46,11 @@ impl Pieces {
             if pieces.range.is_empty() {
                 return Ok(None);
             }
-            let most = PIECE.min(pieces.length());
+            let end = match &mut pieces.arrival {
+                Some(arrival) => arrival.readable(pieces.range.start).await?.min(pieces.range.end),
+                None => pieces.range.end,
+            };
+            let most = PIECE.min(end - pieces.range.start);
             let reading =
                 tokio::task::spawn_blocking(move || pieces.read(most).map(|b| (b, pieces)));
             Ok(Some(reading.await.map_err(io::Error::other)??))

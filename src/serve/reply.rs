@@ -27,7 +27,7 @@ pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
-/// Codes of OCI distribution-spec, "Error Codes", and two of distribution's.
+/// Codes of OCI distribution-spec, "Error Codes", and some of distribution's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
     BlobUnknown,
@@ -45,6 +45,9 @@ pub(super) enum Code {
     Unsupported,
     PaginationInvalid,
     NotFound,
+    Denied,
+    TooManyRequests,
+    Unavailable,
     Internal,
     StorageFull,
 }
@@ -69,6 +72,9 @@ impl Code {
             Self::Unsupported => ("UNSUPPORTED", StatusCode::METHOD_NOT_ALLOWED),
             Self::PaginationInvalid => ("PAGINATION_NUMBER_INVALID", StatusCode::BAD_REQUEST),
             Self::NotFound => ("UNKNOWN", StatusCode::NOT_FOUND),
+            Self::Denied => ("DENIED", StatusCode::FORBIDDEN),
+            Self::TooManyRequests => ("TOOMANYREQUESTS", StatusCode::TOO_MANY_REQUESTS),
+            Self::Unavailable => ("UNAVAILABLE", StatusCode::SERVICE_UNAVAILABLE),
             Self::Internal => ("UNKNOWN", StatusCode::INTERNAL_SERVER_ERROR),
             Self::StorageFull => ("UNKNOWN", StatusCode::INSUFFICIENT_STORAGE),
         }
@@ -108,6 +114,16 @@ impl Failure {
     pub(super) fn with(mut self, name: HeaderName, value: &str) -> Self {
         self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
         self
+    }
+
+    /// Adds what the server's user should know.
+    pub(super) fn warn(self, warning: String) -> Self {
+        Self { warning: Some(warning), ..self }
+    }
+
+    /// Takes away what the server's user knows already.
+    pub(super) fn without_warning(self) -> Self {
+        Self { warning: None, ..self }
     }
 
     pub(super) fn reply(self) -> Reply {
@@ -152,6 +168,12 @@ pub(super) fn empty(status: StatusCode) -> Reply {
         return reply;
     }
     reply.with(CONTENT_LENGTH, "0")
+}
+
+/// Returns the reply to a `HEAD` for so many bytes.
+pub(super) fn sized(size: u64) -> Reply {
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    new(StatusCode::OK, body).with(CONTENT_LENGTH, &size.to_string())
 }
 
 /// Returns a reply of bytes.

@@ -17,7 +17,7 @@ use crate::image::RegistryName;
 use crate::store::Store;
 
 use super::state::State;
-use super::{Content, Result, handler};
+use super::{CacheOptions, Content, Result, handler};
 
 /// Connections served at once; more wait in the kernel's queue. Each may hold a few MiB.
 const MAX_CONNECTIONS: usize = 256;
@@ -45,6 +45,8 @@ pub enum Served {
     Store(Store),
     /// Content that is only read: pushes and deletions are refused.
     ReadOnly(Arc<dyn Content>),
+    /// A store that is filled from registries as clients ask.
+    Cache(CacheOptions),
 }
 
 /// Serves images on `listener` until `shutdown` is done, then lets requests under way end,

@@ -4,12 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::header::VIA;
+
 use crate::event::Sink;
-use crate::image::RegistryName;
+use crate::image::{RegistryName, Repository};
 use crate::store::{BlobWriter, SharedLock, Store};
 
+use super::cache::Cache;
 use super::content::Content;
 use super::find::Indexes;
+use super::handler::Head;
+use super::names::Candidates;
 use super::reply::{Code, Failure};
 use super::{Error, Result, ServeOptions, Served};
 
@@ -23,6 +28,8 @@ pub(super) struct State {
     pub(super) content: Arc<dyn Content>,
     /// Where pushes go; `None` when none are taken.
     pub(super) pushes: Option<Store>,
+    /// What gets what is missing.
+    pub(super) cache: Option<Arc<Cache>>,
     /// The registries that a name without one may be of; what is pushed is of the first.
     pub(super) registries: Vec<RegistryName>,
     pub(super) indexes: Indexes,
@@ -42,13 +49,19 @@ struct Upload {
 impl State {
     pub(super) fn new(options: ServeOptions) -> Self {
         let ServeOptions { served, registries, events } = options;
-        let (content, pushes): (Arc<dyn Content>, _) = match served {
-            Served::Store(store) => (Arc::new(store.clone()), Some(store)),
-            Served::ReadOnly(content) => (content, None),
+        let (content, pushes, cache): (Arc<dyn Content>, _, _) = match served {
+            Served::Store(store) => (Arc::new(store.clone()), Some(store), None),
+            Served::ReadOnly(content) => (content, None, None),
+            Served::Cache(options) => {
+                let store = options.store.clone();
+                let cache = Cache::new(options, Arc::clone(&events));
+                (Arc::new(store), None, Some(Arc::new(cache)))
+            }
         };
         Self {
             content,
             pushes,
+            cache,
             registries,
             indexes: Indexes::default(),
             events,
@@ -62,6 +75,28 @@ impl State {
         let content = Arc::clone(&self.content);
         let read = tokio::task::spawn_blocking(move || content.images().map(drop));
         read.await.expect("reading the list of images does not panic").map_err(Error::Content)
+    }
+
+    /// Returns who is asked for what is missing, and of which repository; `None` when nobody is.
+    pub(super) async fn upstream(
+        self: &Arc<Self>,
+        head: &Head,
+        candidates: &Candidates,
+    ) -> Result<Option<(Arc<Cache>, Repository)>, Failure> {
+        let Some(cache) = self.cache.clone() else { return Ok(None) };
+        if head.headers(VIA).any(|via| cache.is_named_in(via)) {
+            return Ok(None);
+        }
+        let candidates = candidates.clone();
+        self.blocking(move |state| {
+            let images = state.content.images()?;
+            let exists = |wanted: &Repository| {
+                images.iter().any(|i| i.name.as_ref().is_some_and(|n| n.repository == *wanted))
+            };
+            let place = cache.place(&candidates, exists).cloned();
+            Ok(place.map(|place| (cache, place)))
+        })
+        .await
     }
 
     /// Returns the store that pushes go to.
@@ -113,6 +148,9 @@ impl State {
 
     /// Gives back what has not been used for a while.
     pub(super) fn tidy(&self) {
+        if let Some(cache) = self.cache.clone() {
+            tokio::spawn(cache.make_room());
+        }
         let mut lock = locked(&self.lock);
         if lock.as_ref().is_some_and(|(_, used)| used.elapsed() > LOCK_IDLE) {
             *lock = None;

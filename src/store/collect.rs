@@ -135,7 +135,7 @@ impl Store {
     }
 
     /// Returns every digest that must stay: of blobs, and of diffIDs.
-    fn mark(&self) -> Result<HashSet<Digest>> {
+    pub(super) fn mark(&self) -> Result<HashSet<Digest>> {
         let mut kept = HashSet::new();
         for entry in &self.load()?.index.manifests {
             self.mark_manifest(&entry.digest, &mut kept)?;
@@ -150,7 +150,7 @@ impl Store {
         Ok(kept)
     }
 
-    fn mark_manifest(&self, digest: &Digest, kept: &mut HashSet<Digest>) -> Result<()> {
+    pub(super) fn mark_manifest(&self, digest: &Digest, kept: &mut HashSet<Digest>) -> Result<()> {
         if !kept.insert(digest.clone()) {
             return Ok(());
         }
@@ -180,7 +180,11 @@ impl Store {
         Ok(())
     }
 
-    fn sweep_blobs(&self, kept: &HashSet<Digest>, reclaimed: &mut Reclaimed) -> Result<()> {
+    pub(super) fn sweep_blobs(
+        &self,
+        kept: &HashSet<Digest>,
+        reclaimed: &mut Reclaimed,
+    ) -> Result<()> {
         for algorithm in children(&self.root().join("blobs"))? {
             for path in children(&algorithm)? {
                 let Some(digest) = file_name(&path).and_then(digest_of_hex) else { continue };

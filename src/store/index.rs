@@ -21,6 +21,8 @@ const TAGGED: &str = "rpub.tagged";
 const SUBJECT: &str = "rpub.subject";
 /// The index that the name stands for in its registry, which is kept to be compared next time.
 pub(super) const INDEX: &str = "rpub.index";
+/// The image may be taken away when room is needed.
+pub(super) const EVICTABLE: &str = "rpub.evictable";
 
 /// index.json as read.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub struct ImageEntry {
     pub tagged: Option<Timestamp>,
     /// The manifest that this one refers to, as signatures do.
     pub subject: Option<Digest>,
+    /// Whether it may be taken away when room is needed: see [`Store::tag_evictable`].
+    pub evictable: bool,
 }
 
 impl ImageEntry {
@@ -49,10 +53,12 @@ impl ImageEntry {
         let mut take = |key| descriptor.annotations.remove(key);
         let (name, tagged, subject) = (take(NAME), take(TAGGED), take(SUBJECT));
         take(INDEX);
+        let evictable = take(EVICTABLE).is_some();
         Self {
             name: name.and_then(|text| parse_name(&text)),
             tagged: tagged.and_then(|text| text.parse().ok()),
             subject: subject.and_then(|text| text.parse().ok()),
+            evictable,
             descriptor,
         }
     }
@@ -241,7 +247,7 @@ fn position(entries: &[Descriptor], wanted: &str) -> Option<usize> {
     })
 }
 
-fn place(entries: &mut Vec<Descriptor>, name: Option<&str>, fresh: Descriptor) {
+fn place(entries: &mut Vec<Descriptor>, name: Option<&str>, mut fresh: Descriptor) {
     let has_image = |entries: &[Descriptor], digest: &Digest| {
         entries.iter().any(|entry| entry.digest == *digest)
     };
@@ -255,11 +261,14 @@ fn place(entries: &mut Vec<Descriptor>, name: Option<&str>, fresh: Descriptor) {
     let in_repository =
         |entry: &Descriptor| name_of(entry).is_some_and(|name| repository_of(name) == repository);
     if name.contains('@')
-        && entries.iter().any(|entry| entry.digest == fresh.digest && in_repository(entry))
+        && let Some(same) =
+            entries.iter_mut().find(|entry| entry.digest == fresh.digest && in_repository(entry))
     {
+        keep_purpose(same, &mut fresh);
         return;
     }
     if let Some(at) = position(entries, name) {
+        keep_purpose(&mut entries[at], &mut fresh);
         if entries[at].digest == fresh.digest {
             // The same image may be in a new index.
             let index = fresh.annotations.get(INDEX).cloned();
@@ -281,6 +290,15 @@ fn place(entries: &mut Vec<Descriptor>, name: Option<&str>, fresh: Descriptor) {
         entry.digest != fresh.digest || !is_lesser
     });
     entries.push(fresh);
+}
+
+/// Sees to it that what was or is named on purpose is not taken away.
+fn keep_purpose(earlier: &mut Descriptor, fresh: &mut Descriptor) {
+    let is_evictable = |entry: &Descriptor| entry.annotations.contains_key(EVICTABLE);
+    if is_evictable(earlier) != is_evictable(fresh) {
+        earlier.annotations.remove(EVICTABLE);
+        fresh.annotations.remove(EVICTABLE);
+    }
 }
 
 /// Returns the part of a stored name before the tag or digest.

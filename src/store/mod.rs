@@ -25,7 +25,8 @@
 //! An entry of index.json has the annotation `org.opencontainers.image.ref.name` with the full
 //! reference (`docker.io/library/alpine:3`, or `host/name@sha256:...` for an image kept by digest
 //! only), `rpub.tagged` with the time, `rpub.index` with the digest of the index in the registry that
-//! it was chosen from, which is kept as a blob to be compared with, and `rpub.subject` when the manifest refers to another. An
+//! it was chosen from, which is kept as a blob to be compared with, and `rpub.subject` when the manifest refers to another, and
+//! `rpub.evictable` when only a pull-through cache wanted it. An
 //! entry without a name is a dangling image. There is one entry per name. Images in Docker's format
 //! are kept as they came, so their entries have Docker's media types; the image-spec allows that,
 //! but skopeo's `oci:` transport does not look at such entries.
@@ -46,6 +47,7 @@ mod cache;
 mod cache_mount;
 mod collect;
 mod error;
+mod evict;
 mod index;
 mod lock;
 mod notes;
@@ -62,6 +64,7 @@ mod write;
 pub use cache_mount::{CacheChoice, CacheFound, CacheInstance, CacheLease, CacheSharing, NewCache};
 pub use collect::{Reaching, Reclaimed};
 pub use error::{Error, Result};
+pub use evict::Evicted;
 pub use index::ImageEntry;
 pub use lock::{ExclusiveLock, SharedLock};
 pub use notes::PushNote;

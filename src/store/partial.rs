@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use fs_err as fs;
 
 use crate::blob::{Hasher, Mismatch};
-use crate::image::Descriptor;
+use crate::image::{Descriptor, Digest};
 
 use super::write::{IngestFile, OnDrop, rehash};
 use super::{Result, Store, lock};
@@ -34,7 +35,7 @@ impl Store {
     /// [`Error::Io`](super::Error::Io).
     pub fn try_partial(&self, descriptor: &Descriptor) -> Result<Option<PartialBlob>> {
         let digest = &descriptor.digest;
-        let path = self.partial_path(&digest.to_string().replace(':', "-"));
+        let path = self.arriving_path(digest);
         loop {
             let file = fs::OpenOptions::new().read(true).append(true).create(true).open(&path)?;
             if !lock::try_exclusive(&file)? {
@@ -58,6 +59,31 @@ impl Store {
             let (store, descriptor) = (self.clone(), descriptor.clone());
             return Ok(Some(PartialBlob { store, ingest, descriptor, hasher }));
         }
+    }
+}
+
+impl Store {
+    /// Opens what is there of a blob, to be read while it grows; the whole blob when it is there.
+    /// `None` when nothing is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`](super::Error::Io).
+    pub fn open_arriving(&self, descriptor: &Descriptor) -> Result<Option<File>> {
+        // Last the blob again: it may have become one after the first look.
+        let blob = self.blob_path(&descriptor.digest);
+        for path in [&blob, &self.arriving_path(&descriptor.digest), &blob] {
+            match fs::File::open(path) {
+                Ok(file) => return Ok(Some(file.into_parts().0)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn arriving_path(&self, digest: &Digest) -> PathBuf {
+        self.partial_path(&digest.to_string().replace(':', "-"))
     }
 }
 

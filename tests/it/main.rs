@@ -30,4 +30,5 @@ mod remote;
 mod reproducible;
 mod sandbox;
 mod secrets;
+mod serving;
 mod tutorials;

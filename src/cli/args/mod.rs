@@ -9,6 +9,7 @@ mod index;
 mod lock;
 mod network;
 mod objects;
+mod serve;
 mod steps;
 
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ pub(crate) use objects::{
     ManifestGetArgs, ManifestPutArgs, ManifestRmArgs, NameFilterArgs, PingArgs, ReferrersArgs,
     RepoCommand, RepoLsArgs, SortOrder, TagCommand, TagFamily, TagLsArgs, TagRmArgs,
 };
+pub(crate) use serve::ServeArgs;
 pub(crate) use steps::StepArgs;
 
 /// Builds container images rootlessly, publishes only what the registry lacks, and serves images.
@@ -394,20 +396,6 @@ pub(crate) struct ImportArgs {
     /// Platform that the files are for [default: this machine's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<String>,
-}
-
-/// Flags of `serve`.
-#[derive(Debug, Args)]
-pub(crate) struct ServeArgs {
-    /// Listen on this address, a free port for port 0
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
-    pub(crate) listen: String,
-    /// Keep what is pushed under this registry name
-    #[arg(long, value_name = "HOST", default_value = "localhost")]
-    pub(crate) name: String,
-    /// Refuse every change
-    #[arg(long)]
-    pub(crate) read_only: bool,
 }
 
 /// Flags of `completion`.

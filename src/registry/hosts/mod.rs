@@ -68,6 +68,8 @@ pub struct Hosts {
     namespaces: BTreeMap<String, Result<Namespace, HostsError>>,
     certificates: Certificates,
     settings: HostSettings,
+    /// What every request carries.
+    for_all: Headers,
 }
 
 /// One place to ask for a repository.
@@ -136,7 +138,8 @@ impl Hosts {
         let certificates =
             Certificates::load(&settings.certificates, settings.certificate_directory.as_deref());
         let namespaces = load_namespaces(&settings.namespaces);
-        Ok(Self { registries, namespaces, certificates, settings })
+        let for_all = Headers::default();
+        Ok(Self { registries, namespaces, certificates, settings, for_all })
     }
 
     /// Parses the text of a `registries.conf`. Keys that rpub does not know are passed over.
@@ -152,6 +155,15 @@ impl Hosts {
     /// Allows unverified TLS and plain HTTP for `registry`.
     pub fn allow_insecure(&mut self, registry: RegistryName) {
         self.settings.insecure.push(registry);
+    }
+
+    /// Adds a header that every request carries, to mirrors too. No secret.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), String> {
+        self.for_all.insert(name, value)
     }
 
     /// Returns the credential helpers that `registries.conf` names, in their order.
@@ -299,7 +311,7 @@ impl Hosts {
         Ok(Reach {
             transport,
             tls,
-            headers: Headers::default(),
+            headers: self.for_all.clone(),
             connect_timeout: None,
             proxy: access.proxy.clone(),
             namespace: None,

@@ -36,6 +36,7 @@ pub(crate) use command::{Checked, Output, Running, TestCommand};
 pub(crate) use craft::{CraftedLayer, push_crafted};
 pub(crate) use forward::ForwardProxy;
 pub(crate) use guard::{has_tools, skip, variable};
+pub(crate) use http::get;
 pub(crate) use image::{Unpacked, verify_image};
 pub(crate) use layer::{LayerFile, files_of};
 pub(crate) use noise::noise;

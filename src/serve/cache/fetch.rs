@@ -1,0 +1,148 @@
+//! Blobs through the cache: fetched once, read by many while they grow.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex};
+
+use crate::event::Event;
+use crate::image::{Descriptor, Digest, Repository};
+use crate::serve::growth::{Arrival, Growth, Watched};
+use crate::serve::pieces::Pieces;
+use crate::serve::reply::{Code, Failure};
+use crate::serve::state::State;
+
+use super::{Cache, Fallback, UpstreamError, Why, failure, locked};
+
+/// The media type does not matter for a blob that is asked for by its digest.
+const BLOB: &str = "application/octet-stream";
+
+/// Fetches under way.
+#[derive(Default)]
+pub(super) struct Flights(Mutex<HashMap<Digest, Watched>>);
+
+/// A blob on its way, open for reading.
+pub(in crate::serve) struct Arriving {
+    file: File,
+    arrival: Arrival,
+}
+
+impl Arriving {
+    /// Returns the size that the blob will have.
+    pub(in crate::serve) fn size(&self) -> u64 {
+        self.arrival.size
+    }
+
+    /// Returns the bytes of `range`, which are read as they arrive.
+    pub(in crate::serve) fn pieces(self, range: Range<u64>) -> Pieces {
+        let reader = Growing { file: self.file, position: range.start };
+        Pieces::arriving(Box::new(reader), range, self.arrival)
+    }
+}
+
+/// Reads a file that grows. Its end is no end.
+struct Growing {
+    file: File,
+    position: u64,
+}
+
+impl Read for Growing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Cache {
+    /// Returns the size of a blob that is not in the store.
+    pub(in crate::serve) async fn blob_size(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<u64, Failure> {
+        let question = self.upstream.blob_size(repository.clone(), digest.clone());
+        let asked = self.ask(&repository.registry, Fallback::None, question).await;
+        asked.map_err(|error| failure(&repository.registry, Code::BlobUnknown, &error))
+    }
+
+    /// Returns a blob that is not in the store, as soon as there is something of it to read.
+    pub(in crate::serve) async fn bring_blob(
+        self: &Arc<Self>,
+        state: &Arc<State>,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Arriving, Failure> {
+        let watched = self.join(repository, digest);
+        // The fetch itself has told the server's user.
+        let failed =
+            |error| failure(&repository.registry, Code::BlobUnknown, &error).without_warning();
+        let arrival = watched.begun().await.map_err(failed)?;
+        let cache = Arc::clone(self);
+        let descriptor = Descriptor::new(BLOB, digest.clone(), arrival.size);
+        let file = state.blocking(move |_| Ok(cache.store.open_arriving(&descriptor)?)).await?;
+        // Looked at after opening: the file may be that of a new beginning, or gone.
+        match file {
+            Some(file) if !arrival.has_restarted() => Ok(Arriving { file, arrival }),
+            _ => Err(Failure::new(Code::Unavailable, "the blob is being fetched anew; try again")),
+        }
+    }
+
+    /// Sees to it that the blob is being fetched.
+    fn join(self: &Arc<Self>, repository: &Repository, digest: &Digest) -> Watched {
+        let mut flights = locked(&self.flights.0);
+        if let Some(watched) = flights.get(digest) {
+            return watched.clone();
+        }
+        let (growth, watched) = Growth::channel();
+        flights.insert(digest.clone(), watched.clone());
+        let flight = Flight { cache: Arc::clone(self), digest: digest.clone() };
+        let repository = repository.clone();
+        // On its own: it goes on when the client that asked first goes away.
+        tokio::spawn(async move {
+            let (events, digest) = (Arc::clone(&flight.cache.events), flight.digest.clone());
+            let outcome = flight.fly(&repository, &growth).await;
+            if let Err(error) = &outcome
+                && error.why != Why::Missing
+            {
+                let text = format!("failed to fetch {digest} of `{repository}`: {error}");
+                events.emit(Event::Warning { text });
+            }
+            growth.end(outcome);
+        });
+        watched
+    }
+}
+
+/// One fetch. It is over when it is dropped, also by a panic.
+struct Flight {
+    cache: Arc<Cache>,
+    digest: Digest,
+}
+
+impl Flight {
+    async fn fly(self, repository: &Repository, growth: &Growth) -> Result<(), UpstreamError> {
+        let Self { cache, digest } = &self;
+        let registry = &repository.registry;
+        let size = if let Some(size) = cache.sizes.of(digest) {
+            size
+        } else {
+            let question = cache.upstream.blob_size(repository.clone(), digest.clone());
+            cache.ask(registry, Fallback::None, question).await?
+        };
+        growth.expect(size);
+        let descriptor = Descriptor::new(BLOB, digest.clone(), size);
+        let question = cache.upstream.fetch(repository.clone(), descriptor, growth.clone());
+        cache.ask(registry, Fallback::None, question).await?;
+        cache.has_grown_by(size);
+        Ok(())
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        locked(&self.cache.flights.0).remove(&self.digest);
+    }
+}
