@@ -3027,6 +3027,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l listen -d 'Listen on this address, a free port for port 0' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l name -d 'Keep what is pushed under this registry name' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l proxy -d 'Be a pull-through cache of this registry; the first one is meant by names without a registry' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l revalidate -d 'Ask again after so long what a cached tag names' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l max-size -d 'Let cached images take so much at most; those unused for longest go' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
