@@ -121,7 +121,8 @@ pub(super) fn find<'a>(images: &'a [Stored], text: &str) -> Vec<&'a Stored> {
         reference.is_some() && reference == whole.as_ref()
     };
     let has_tag = |image: &Stored| image.name.as_ref().and_then(Name::tag) == Some(text);
-    let has_digest = |image: &Stored| image.descriptor.digest.to_string() == text;
+    let digest = text.rsplit_once('@').map_or(text, |(_, digest)| digest);
+    let has_digest = |image: &Stored| image.descriptor.digest.to_string() == digest;
     let meanings: [&dyn Fn(&Stored) -> bool; 3] = [&has_tag, &is_whole, &has_digest];
     for is_meant in meanings {
         let found = distinct(images.iter().filter(|image| is_meant(image)));

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use serde_json::{Value, json};
 
 use crate::image::{Platform, Reference};
-use crate::operations::{EditReport, EditTarget, Error, ImageSource, Kind, LayoutImage, Location};
+use crate::operations::{
+    self, ArchiveForm, EditReport, EditTarget, Error, ImageSource, Kind, Location,
+};
 
 use super::Context;
 use super::args::{EditArgs, FormatArgs, IndexEditArgs};
@@ -59,26 +61,31 @@ pub(super) fn platform(flag: &str, text: &str) -> Result<Platform, Error> {
     })
 }
 
-/// Reads where an image is: `oci:DIR[:TAG|@DIGEST]`, a name in a registry, or one in the store.
+/// Reads where an image is: one of a layout, an archive or a bundle, as `oci:DIR[:TAG|@DIGEST]`, a
+/// name in a registry, or one in the store.
 pub(super) fn image_source(text: &str, is_local: bool) -> Result<ImageSource, Error> {
-    if let Some(rest) = text.strip_prefix("oci:") {
-        let split =
-            |separator: char| rest.rsplit_once(separator).filter(|(dir, _)| !dir.is_empty());
-        let (directory, image) = match (split('@'), split(':')) {
-            (Some((directory, digest)), _) => {
-                (directory, Some(LayoutImage::Digest(digest.parse()?)))
-            }
-            (None, Some((directory, tag))) if !tag.contains('/') => {
-                (directory, Some(LayoutImage::Tag(tag.to_owned())))
-            }
-            (None, _) => (rest, None),
-        };
-        return Ok(ImageSource::Layout { directory: directory.into(), image });
+    if let Some((form, path, image)) = archive_name(text) {
+        if text.contains('@') {
+            let digest = image.rsplit('@').next().unwrap_or_default();
+            digest.parse::<crate::image::Digest>()?;
+        }
+        let image = Some(image.to_owned()).filter(|image| !image.is_empty());
+        return Ok(ImageSource::Archive { form, path: path.into(), image });
     }
     if is_local {
         return Ok(ImageSource::Store(text.to_owned()));
     }
     Ok(ImageSource::Registry(reference(text)?))
+}
+
+/// Splits `TRANSPORT:PATH[:NAME|@DIGEST]`; the path ends where skopeo ends it, at the first `:`.
+pub(super) fn archive_name(text: &str) -> Option<(ArchiveForm, &str, &str)> {
+    let forms = [ArchiveForm::Layout, ArchiveForm::Oci, ArchiveForm::Docker, ArchiveForm::Bundle];
+    let of =
+        |form| Some((form, text.strip_prefix(operations::transport(form))?.strip_prefix(':')?));
+    let (form, rest) = forms.into_iter().find_map(of)?;
+    let end = rest.find([':', '@']).unwrap_or(rest.len());
+    Some((form, &rest[..end], rest.get(end + 1..).unwrap_or_default()))
 }
 
 /// Reads a date: seconds since 1970, or RFC 3339.
@@ -193,10 +200,17 @@ mod tests {
             ("alpine", "alpine:latest"),
             ("oci:dir", "oci:dir"),
             ("oci:/a/dir:1.0", "oci:/a/dir:1.0"),
-            ("oci:./a:b/dir", "oci:./a:b/dir"),
+            ("oci-archive:a.tar@sha256:{0}", "oci-archive:a.tar@sha256:{0}"),
+            ("bundle:/a/file:alpine:3", "bundle:/a/file:alpine:3"),
         ] {
-            assert_eq!(read(text).expect("valid"), expected);
+            let hex = "0".repeat(64);
+            let [text, expected] = [text, expected].map(|text| text.replace("{0}", &hex));
+            assert_eq!(read(&text).expect("valid"), expected);
         }
+        assert_eq!(
+            archive_name("bundle:/a/file:alpine:3"),
+            Some((ArchiveForm::Bundle, "/a/file", "alpine:3"))
+        );
         assert!(read("oci:dir@sha256:x").is_err());
         assert_eq!(image_source("abc", true).expect("valid"), ImageSource::Store("abc".into()));
     }

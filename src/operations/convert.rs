@@ -217,7 +217,8 @@ fn about_archive(error: &archive::Error) -> (Kind, Option<String>) {
         Fault::Busy(_) => (Kind::User, Some("wait until it is done".to_owned())),
         Fault::Missing { .. } | Fault::MissingFile { .. } => (Kind::NotFound, None),
         Fault::Io(error) if error.kind() == std::io::ErrorKind::NotFound => (Kind::NotFound, None),
-        error if has_mismatch(error) => (Kind::Integrity, None),
+        // Its source is what its own cause has.
+        Fault::Io(error) if has_mismatch(error) => (Kind::Integrity, None),
         _ => (Kind::User, None),
     }
 }

@@ -65,7 +65,7 @@ pub use objects::{
     ping, pull_artifact, push_artifact, put_blob, put_manifest, remove_blob, remove_manifest,
     remove_tag,
 };
-pub use place::ImageSource;
+pub use place::{ImageSource, transport};
 pub use prune::{
     PruneMode, PruneRequest, PruneScope, Pruned, PrunedItem, bound_cache, disk_usage, prune,
 };
@@ -77,6 +77,7 @@ pub use serve::{CacheRequest, ServeRequest, WhatToServe, serve};
 pub use session::{Session, SessionSettings};
 pub use validate::{Fault, FaultKind, Thoroughness, Validation, validate};
 
+pub use crate::archive::Form as ArchiveForm;
 pub use crate::build::{Allowed, Explain, Network, Shells, exposed_ports};
 pub use crate::credentials::{
     Attempt, Keyring, Locations, Login, LoginFile, Outcome, Place, RegistryToken, Saved, Secret,

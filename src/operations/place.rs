@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::build::LayoutImage;
 use super::images::find;
-use super::layout::Layout;
 use super::resolve::MAX_CONFIG_BYTES;
 use super::session::blocking;
 use super::{Error, Kind, Session, edit};
+use crate::archive::{Archive, Form};
 use crate::image::{
     Content, Descriptor, Digest, ImageConfig, ImageManifest, Index, Manifest, Platform, Reference,
     Repository,
@@ -20,12 +19,14 @@ pub enum ImageSource {
     Registry(Reference),
     /// What a name, or the start of an id, names in the store.
     Store(String),
-    /// An image of an OCI image layout; without a name, the only one there.
-    Layout {
-        /// The directory.
-        directory: PathBuf,
-        /// Which of its images.
-        image: Option<LayoutImage>,
+    /// An image of a layout, an archive or a bundle, whichever it is.
+    Archive {
+        /// What the user calls it: how it is written, not how it is read.
+        form: Form,
+        /// The file or directory.
+        path: PathBuf,
+        /// A tag, a whole name or a digest; without it, the only image there.
+        image: Option<String>,
     },
 }
 
@@ -34,15 +35,26 @@ impl std::fmt::Display for ImageSource {
         match self {
             Self::Registry(reference) => formatter.write_str(&reference.familiar()),
             Self::Store(text) => formatter.write_str(text),
-            Self::Layout { directory, image } => {
-                write!(formatter, "oci:{}", directory.display())?;
+            Self::Archive { form, path, image } => {
+                write!(formatter, "{}:{}", transport(*form), path.display())?;
                 match image {
-                    Some(LayoutImage::Tag(tag)) => write!(formatter, ":{tag}"),
-                    Some(LayoutImage::Digest(digest)) => write!(formatter, "@{digest}"),
+                    Some(image) if image.parse::<Digest>().is_ok() => write!(formatter, "@{image}"),
+                    Some(image) => write!(formatter, ":{image}"),
                     None => Ok(()),
                 }
             }
         }
+    }
+}
+
+/// Returns what stands before the path of a file or directory with images, as in `oci:DIRECTORY`.
+#[must_use]
+pub fn transport(form: Form) -> &'static str {
+    match form {
+        Form::Layout => "oci",
+        Form::Oci => "oci-archive",
+        Form::Docker => "docker-archive",
+        Form::Bundle => "bundle",
     }
 }
 
@@ -53,8 +65,17 @@ pub(super) enum Place {
     Repository(Repository),
     /// The store.
     Store,
-    /// An OCI image layout.
-    Layout(Layout),
+    /// A layout, an archive or a bundle.
+    Archive(Archive),
+}
+
+/// Reads the manifest or index that `image` means in an archive: any of it by its digest. Blocks.
+pub(super) fn top_of(archive: &Archive, image: Option<&str>) -> Result<Manifest, Error> {
+    if let Some(digest) = image.and_then(|image| image.parse::<Digest>().ok()) {
+        return Ok(archive.manifest(&digest, None)?);
+    }
+    let descriptor = &archive.find(image)?.descriptor;
+    Ok(archive.manifest(&descriptor.digest, Some(&descriptor.media_type))?)
 }
 
 /// What a name stands for, and where the rest of it is.
@@ -84,13 +105,12 @@ impl Top {
                 let manifest = Place::Store.manifest(session, &digest.await?, None).await?;
                 (Place::Store, manifest)
             }
-            ImageSource::Layout { directory, image } => {
-                let layout = Layout::open(directory.clone());
-                let image = image.clone();
+            ImageSource::Archive { path, image, .. } => {
+                let (path, image) = (path.clone(), image.clone());
                 let read = blocking(move || {
-                    let layout = layout?;
-                    let manifest = layout.top(image.as_ref())?;
-                    Ok::<_, Error>((Place::Layout(layout), manifest))
+                    let archive = Archive::open(&path)?;
+                    let manifest = top_of(&archive, image.as_deref())?;
+                    Ok::<_, Error>((Place::Archive(archive), manifest))
                 });
                 let about = |error: Error| error.about(format!("failed to read `{name}`"));
                 read.await.map_err(about)?
@@ -135,7 +155,7 @@ impl Place {
     pub(super) fn repository(&self) -> Option<&Repository> {
         match self {
             Self::Repository(repository) => Some(repository),
-            Self::Store | Self::Layout(_) => None,
+            Self::Store | Self::Archive(_) => None,
         }
     }
 
@@ -161,10 +181,10 @@ impl Place {
                     Error::new(Kind::NotFound, format!("the store has no manifest {digest}"))
                 })
             }
-            Self::Layout(layout) => {
-                let (layout, digest) = (layout.clone(), digest.clone());
+            Self::Archive(archive) => {
+                let (archive, digest) = (archive.clone(), digest.clone());
                 let media_type = media_type.map(ToOwned::to_owned);
-                blocking(move || layout.manifest(&digest, media_type.as_deref())).await
+                blocking(move || archive.manifest(&digest, media_type.as_deref())).await
             }
         }
     }
@@ -189,9 +209,9 @@ impl Place {
                 }
                 blocking(move || store.read_blob(&digest, MAX_CONFIG_BYTES)).await
             }
-            Self::Layout(layout) => {
-                let (layout, digest) = (layout.clone(), descriptor.digest.clone());
-                blocking(move || layout.read(&digest, MAX_CONFIG_BYTES)).await
+            Self::Archive(archive) => {
+                let (archive, digest) = (archive.clone(), descriptor.digest.clone());
+                blocking(move || archive.read(&digest, MAX_CONFIG_BYTES)).await
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 
-use crate::blob::{FileSource, Source, VerifyingReader};
+use crate::blob::{Source, VerifyingReader};
 use crate::event::TransferId;
 use crate::image::{Descriptor, RegistryName, Repository, RepositoryName};
 use crate::operations::fetch::fetch_blob;
@@ -39,7 +39,7 @@ struct Shared {
 /// A blob where it is copied from.
 enum Origin {
     Registry(Arc<Relay>),
-    File(FileSource),
+    File(Arc<dyn Source>),
 }
 
 impl Carrier {
@@ -173,10 +173,8 @@ impl Carrier {
                 let message = format!("the store lacks the blob {}", blob.digest);
                 Err(Error::new(Kind::NotFound, message).hint("pull the image for its platform"))
             }
-            Place::Store => Ok(Origin::File(self.session.store.blob_source(blob))),
-            Place::Layout(layout) => {
-                Ok(Origin::File(FileSource::new(layout.blob_path(&blob.digest), blob.size)))
-            }
+            Place::Store => Ok(Origin::File(Arc::new(self.session.store.blob_source(blob)))),
+            Place::Archive(archive) => Ok(Origin::File(archive.source(blob)?)),
         }
     }
 
@@ -218,7 +216,7 @@ impl Origin {
     fn source(&self) -> Arc<dyn Source> {
         match self {
             Self::Registry(relay) => relay.clone(),
-            Self::File(file) => Arc::new(file.clone()),
+            Self::File(file) => Arc::clone(file),
         }
     }
 
@@ -228,15 +226,15 @@ impl Origin {
             Self::Registry(relay) => relay.take_failure().map_or(Ok(()), Err),
             Self::File(_) if deliveries.iter().all(|delivery| !delivery.has_failed()) => Ok(()),
             Self::File(file) => {
-                let (file, blob) = (file.clone(), blob.clone());
-                blocking(move || verify(&file, &blob)).await
+                let (file, blob) = (Arc::clone(file), blob.clone());
+                blocking(move || verify(&*file, &blob)).await
             }
         }
     }
 }
 
 /// Reads a file that a registry would not take, to see whether it is what it should be.
-fn verify(file: &FileSource, blob: &Descriptor) -> Result<(), Error> {
+fn verify(file: &dyn Source, blob: &Descriptor) -> Result<(), Error> {
     let unreadable = |error: io::Error| {
         let kind = match error.kind() {
             io::ErrorKind::InvalidData => Kind::Integrity,

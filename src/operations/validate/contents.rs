@@ -1,13 +1,14 @@
 //! The bytes of blobs: digest, size, and for layers what is inside.
 
-use std::fs::File;
 use std::io::{self, Cursor, Read};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::blob::{Hasher, Mismatch};
+use crate::archive;
+use crate::blob::{Hasher, Mismatch, Source};
 use crate::event::TransferId;
 use crate::image::{Descriptor, DiffId, Platform, Repository, media_type};
 use crate::layer::{TarReader, VerifiedTar};
@@ -42,7 +43,7 @@ pub(super) async fn check_blob(
         Thoroughness::Fast => check_size(session, place, &blob.descriptor).await,
         Thoroughness::Everything => match place {
             Place::Repository(repository) => check_remote(session, repository, blob).await,
-            Place::Store | Place::Layout(_) => check_file(session, place, blob).await,
+            Place::Store | Place::Archive(_) => check_file(session, place, blob).await,
         },
     }
 }
@@ -59,10 +60,7 @@ async fn check_size(
             let store = session.store.clone();
             blocking(move || store.blob_size(&digest)).await?
         }
-        Place::Layout(layout) => {
-            let path = layout.blob_path(&digest);
-            blocking(move || size_of(&path)).await?
-        }
+        Place::Archive(archive) => archive.size_of(&digest),
     };
     Ok(match size {
         None => vec![Finding::wrong("it is not there")],
@@ -74,14 +72,6 @@ async fn check_size(
 fn wrong_size(descriptor: &Descriptor, actual: u64) -> String {
     let (digest, expected) = (descriptor.digest.clone(), descriptor.size);
     Mismatch::Size { digest, expected, actual }.to_string()
-}
-
-fn size_of(path: &std::path::Path) -> Result<Option<u64>, Error> {
-    match fs_err::metadata(path) {
-        Ok(metadata) => Ok(Some(metadata.len())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(error)),
-    }
 }
 
 fn unreadable(error: io::Error) -> Error {
@@ -110,12 +100,22 @@ async fn check_remote(
 }
 
 async fn check_file(session: &Session, place: &Place, blob: &Blob) -> Result<Vec<Finding>, Error> {
-    let path = match place {
-        Place::Layout(layout) => layout.blob_path(&blob.descriptor.digest),
-        Place::Store | Place::Repository(_) => session.store.blob_path(&blob.descriptor.digest),
+    let descriptor = &blob.descriptor;
+    let source: Arc<dyn Source> = match place {
+        Place::Archive(archive) => match archive.source(descriptor) {
+            Ok(source) => source,
+            Err(archive::Error::Missing { .. } | archive::Error::LeftOut { .. }) => {
+                return Ok(vec![Finding::wrong("it is not there")]);
+            }
+            Err(archive::Error::Mismatch(mismatch)) => {
+                return Ok(vec![Finding::wrong(mismatch.to_string())]);
+            }
+            Err(error) => return Err(error.into()),
+        },
+        Place::Store | Place::Repository(_) => Arc::new(session.store.blob_source(descriptor)),
     };
-    let (inside, expected) = (Inside::look(blob), blob.descriptor.clone());
-    let (inside, verified) = blocking(move || read_file(&path, inside, &expected)).await?;
+    let (inside, expected) = (Inside::look(blob), descriptor.clone());
+    let (inside, verified) = blocking(move || read_file(&*source, inside, &expected)).await?;
     match verified {
         None => Ok(vec![Finding::wrong("it is not there")]),
         Some(Err(mismatch)) => Ok(vec![Finding::wrong(mismatch.to_string())]),
@@ -125,12 +125,12 @@ async fn check_file(session: &Session, place: &Place, blob: &Blob) -> Result<Vec
 
 /// Reads a file to its end; returns whether it is what is expected, or nothing when there is none.
 fn read_file(
-    path: &std::path::Path,
+    source: &dyn Source,
     mut inside: Inside,
     expected: &Descriptor,
 ) -> Result<(Inside, Option<Result<(), Mismatch>>), Error> {
-    let mut file: File = match fs_err::File::open(path) {
-        Ok(file) => file.into_parts().0,
+    let mut file = match source.open(0) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((inside, None)),
         Err(error) => return Err(unreadable(error)),
     };

@@ -114,7 +114,7 @@ fn layers_must_be_what_the_config_says() {
     it.run(&["validate", "--fast", &name]);
     it.refused(&["validate", &it.reference("team/none:1")], 3, "team/none:1");
     it.refused(&["validate"], 2, "no image to look at");
-    it.refused(&["validate", "oci:nowhere"], 1, "it is no image layout");
+    it.refused(&["validate", "oci:nowhere"], 3, "No such file");
 }
 
 #[test]
