@@ -1,6 +1,6 @@
 //! `serve`.
 
-use crate::operations::{self, CacheRequest, Error, Kind, ServeRequest, WhatToServe};
+use crate::operations::{self, CacheRequest, Error, Kind, ServeRequest, TlsFiles, WhatToServe};
 
 use super::Context;
 use super::args::ServeArgs;
@@ -18,11 +18,19 @@ pub(super) async fn serve(context: &Context, args: ServeArgs) -> Result<(), Erro
         let _ = print(&format!("listening on {address}"));
     };
     let what = what(&args)?;
-    let request = ServeRequest { listen: args.listen, name, what };
+    let tls = args.tls_cert.zip(args.tls_key).map(|(certificate, key)| TlsFiles {
+        certificate,
+        key,
+        client_authorities: args.tls_client_ca,
+    });
+    let request = ServeRequest { listen: args.listen, name, what, tls };
     operations::serve(&context.session, request, ready, interrupted()).await
 }
 
 fn what(args: &ServeArgs) -> Result<WhatToServe, Error> {
+    if let Some(path) = &args.source {
+        return Ok(WhatToServe::Archive(path.clone()));
+    }
     if args.proxy.is_empty() {
         return Ok(if args.read_only { WhatToServe::ReadOnlyStore } else { WhatToServe::Store });
     }

@@ -225,7 +225,11 @@ fn about_archive(error: &archive::Error) -> (Kind, Option<String>) {
 
 impl From<serve::Error> for Error {
     fn from(error: serve::Error) -> Self {
-        Self::of(Kind::Internal, error)
+        let kind = match error {
+            serve::Error::Tls(_) => Kind::Settings,
+            _ => Kind::Internal,
+        };
+        Self::of(kind, error)
     }
 }
 

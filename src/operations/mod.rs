@@ -90,4 +90,5 @@ pub use crate::registry::{
 };
 pub use crate::remote::GitSettings;
 pub use crate::sandbox::{Limit, LimitedResource};
+pub use crate::serve::TlsFiles;
 pub use crate::store::{Amount, Usage};

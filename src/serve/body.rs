@@ -12,8 +12,8 @@ use crate::store::BlobWriter;
 
 use super::reply::{Code, Failure};
 
-/// Pieces of a body that may wait for the disk. Pieces have 400 KiB at most (hyper's buffer).
-const PIECES: usize = 8;
+/// Pieces of a body that may wait for the disk. Pieces have 128 KiB at most (the connection's buffer).
+const PIECES: usize = 16;
 /// How long a client may pause within a body.
 const PAUSE: Duration = Duration::from_secs(300);
 

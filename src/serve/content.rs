@@ -25,7 +25,7 @@ pub trait Content: Send + Sync {
     /// # Errors
     ///
     /// When they cannot be read.
-    fn blob(&self, digest: &Digest) -> Result<Option<Box<dyn Source>>, ContentError>;
+    fn blob(&self, digest: &Digest) -> Result<Option<Arc<dyn Source>>, ContentError>;
 }
 
 impl Content for Store {
@@ -33,9 +33,9 @@ impl Content for Store {
         Ok(self.shared_images()?)
     }
 
-    fn blob(&self, digest: &Digest) -> Result<Option<Box<dyn Source>>, ContentError> {
+    fn blob(&self, digest: &Digest) -> Result<Option<Arc<dyn Source>>, ContentError> {
         match self.open_blob(digest) {
-            Ok(file) => Ok(Some(Box::new(HeldFile::new(file)?))),
+            Ok(file) => Ok(Some(Arc::new(HeldFile::new(file)?))),
             Err(store::Error::MissingBlob(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::ContentError;
+use super::{ContentError, TlsError};
 
 /// The result of serving.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -14,4 +14,7 @@ pub enum Error {
     /// What is to be served cannot be read.
     #[error("failed to read the images to serve")]
     Content(#[source] ContentError),
+    /// The files for TLS cannot be used.
+    #[error("failed to set up TLS")]
+    Tls(#[from] TlsError),
 }

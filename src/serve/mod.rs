@@ -1,8 +1,8 @@
 //! The embedded registry: the server side of the OCI distribution-spec 1.1 over a store, or over
 //! other [`Content`] that is only read.
 //!
-//! No client side, no authentication, no TLS: it is for a machine's own loopback, a test, or a
-//! trusted network. Its front is asynchronous (hyper); everything that touches a file runs on the
+//! No client side, and no authentication but by TLS certificates: it is for a machine's own
+//! loopback, a test, or a network of machines that trust each other. Its front is asynchronous (hyper); everything that touches a file runs on the
 //! runtime's blocking threads.
 //!
 //! A push to repository `team/app` keeps the image as `<registry name>/team/app` (by default
@@ -37,6 +37,7 @@ mod server;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod uploads;
 mod upstream;
 
@@ -45,4 +46,5 @@ pub use content::{Content, ContentError};
 pub use error::{Error, Result};
 pub use growth::Growth;
 pub use server::{ServeOptions, Served, serve};
+pub use tls::{TlsError, TlsFiles};
 pub use upstream::{Asked, Upstream, UpstreamError, Why};

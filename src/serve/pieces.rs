@@ -5,11 +5,17 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
+use tokio::sync::Semaphore;
 
 use super::growth::Arrival;
 
 /// How much is read at once.
-const PIECE: u64 = 256 << 10;
+const PIECE: u64 = 128 << 10;
+
+/// How many reads happen at once: enough to keep disks busy, and few threads.
+const MAX_READS: usize = 32;
+
+static READING: Semaphore = Semaphore::const_new(MAX_READS);
 
 /// A part of a blob that is read as fast as the client takes it, on the runtime's blocking threads.
 pub(super) struct Pieces {
@@ -51,6 +57,7 @@ impl Pieces {
                 None => pieces.range.end,
             };
             let most = PIECE.min(end - pieces.range.start);
+            let _place = READING.acquire().await.map_err(io::Error::other)?;
             let reading =
                 tokio::task::spawn_blocking(move || pieces.read(most).map(|b| (b, pieces)));
             Ok(Some(reading.await.map_err(io::Error::other)??))

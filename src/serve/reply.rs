@@ -15,6 +15,7 @@ use crate::store;
 
 use super::content::ContentError;
 use super::pieces::Pieces;
+use super::tls::TlsError;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(super) type Reply = Response<Body>;
@@ -148,6 +149,12 @@ impl From<io::Error> for Failure {
 impl From<ContentError> for Failure {
     fn from(error: ContentError) -> Self {
         Self::internal(&*error)
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        Self::internal(&error)
     }
 }
 

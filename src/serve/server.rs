@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -17,12 +18,20 @@ use crate::image::RegistryName;
 use crate::store::Store;
 
 use super::state::State;
+use super::tls::{Tls, TlsFiles};
 use super::{CacheOptions, Content, Result, handler};
 
-/// Connections served at once; more wait in the kernel's queue. Each may hold a few MiB.
-const MAX_CONNECTIONS: usize = 256;
+/// Connections served at once; more wait in the kernel's queue. One whose client is slow holds
+/// [`BUFFER`] and a piece of a blob.
+const MAX_CONNECTIONS: usize = 1024;
+/// What is held of a connection's bytes, either way.
+const BUFFER: usize = 128 << 10;
 /// How long a client may take to send a request's head, and may keep an idle connection.
-const IDLE: Duration = Duration::from_secs(300);
+const IDLE: Duration = Duration::from_secs(120);
+/// How long a client may take none of the bytes that it is sent.
+const STALLED: Duration = Duration::from_secs(300);
+/// How long a client may take to agree on TLS.
+const HANDSHAKE: Duration = Duration::from_secs(30);
 /// How long requests under way may go on after the server was told to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 /// How often idle uploads are closed and the store's lock is given back.
@@ -35,6 +44,8 @@ pub struct ServeOptions {
     /// The registries that a repository named without one may be of, the likeliest first: under
     /// that one pushed images are kept.
     pub registries: Vec<RegistryName>,
+    /// What connections are secured by; nothing without it.
+    pub tls: Option<TlsFiles>,
     /// Where tags and failures are reported.
     pub events: Arc<dyn Sink>,
 }
@@ -61,8 +72,7 @@ pub async fn serve(
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    let state = Arc::new(State::new(options));
-    state.check().await?;
+    let state = State::open(options).await?;
     let (stop, stopped) = watch::channel(());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -75,13 +85,13 @@ pub async fn serve(
         };
         tokio::select! {
             () = &mut shutdown => break,
-            _ = tidy.tick() => state.tidy(),
+            _ = tidy.tick() => state.tidy().await,
             Some(_) = connections.join_next() => {}
             (place, accepted) = accept => match accepted {
                 Ok((stream, _)) => {
                     let (state, stopped) = (Arc::clone(&state), stopped.clone());
                     connections.spawn(async move {
-                        converse(stream, state, stopped).await;
+                        secure(stream, state, stopped).await;
                         drop(place);
                     });
                 }
@@ -103,11 +113,31 @@ pub async fn serve(
     Ok(())
 }
 
-async fn converse(stream: TcpStream, state: Arc<State>, mut stopped: watch::Receiver<()>) {
+async fn secure(stream: TcpStream, state: Arc<State>, stopped: watch::Receiver<()>) {
     // Small replies must not wait for the client's acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
+    // Otherwise a client that is gone, or reads nothing, keeps its place for ever.
+    let stalled = u32::try_from(STALLED.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&stream, stalled) {
+        tracing::debug!(%error, "no TCP_USER_TIMEOUT");
+    }
+    let Some(acceptor) = state.tls.as_ref().map(Tls::acceptor) else {
+        return converse(stream, state, stopped).await;
+    };
+    match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => converse(stream, state, stopped).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+        Err(_) => tracing::debug!("TLS was not agreed on in time"),
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    state: Arc<State>,
+    mut stopped: watch::Receiver<()>,
+) {
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
         async move { Ok::<_, Infallible>(handler::handle(state, request).await) }
@@ -115,6 +145,7 @@ async fn converse(stream: TcpStream, state: Arc<State>, mut stopped: watch::Rece
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::header::VIA;
 
-use crate::event::Sink;
+use crate::event::{Event, Sink};
 use crate::image::{RegistryName, Repository};
 use crate::store::{BlobWriter, SharedLock, Store};
 
@@ -16,6 +16,7 @@ use super::find::Indexes;
 use super::handler::Head;
 use super::names::Candidates;
 use super::reply::{Code, Failure};
+use super::tls::Tls;
 use super::{Error, Result, ServeOptions, Served};
 
 /// How long after the last request the store's lock is kept: a client that was told that a blob is
@@ -33,6 +34,7 @@ pub(super) struct State {
     /// The registries that a name without one may be of; what is pushed is of the first.
     pub(super) registries: Vec<RegistryName>,
     pub(super) indexes: Indexes,
+    pub(super) tls: Option<Tls>,
     pub(super) events: Arc<dyn Sink>,
     lock: Mutex<Option<(Arc<SharedLock>, Instant)>>,
     uploads: Mutex<HashMap<String, Upload>>,
@@ -47,8 +49,19 @@ struct Upload {
 }
 
 impl State {
-    pub(super) fn new(options: ServeOptions) -> Self {
-        let ServeOptions { served, registries, events } = options;
+    /// Looks whether there is anything that can be served, and reads the files for TLS.
+    pub(super) async fn open(options: ServeOptions) -> Result<Arc<Self>> {
+        let open = move || {
+            let tls = options.tls.clone().map(Tls::read).transpose()?;
+            let state = Self { tls, ..Self::new(options) };
+            state.content.images().map_err(Error::Content)?;
+            Ok(Arc::new(state))
+        };
+        tokio::task::spawn_blocking(open).await.expect("reading files does not panic")
+    }
+
+    fn new(options: ServeOptions) -> Self {
+        let ServeOptions { served, registries, tls: _, events } = options;
         let (content, pushes, cache): (Arc<dyn Content>, _, _) = match served {
             Served::Store(store) => (Arc::new(store.clone()), Some(store), None),
             Served::ReadOnly(content) => (content, None, None),
@@ -64,17 +77,11 @@ impl State {
             cache,
             registries,
             indexes: Indexes::default(),
+            tls: None,
             events,
             lock: Mutex::default(),
             uploads: Mutex::default(),
         }
-    }
-
-    /// Looks whether there is anything that can be served.
-    pub(super) async fn check(self: &Arc<Self>) -> Result<()> {
-        let content = Arc::clone(&self.content);
-        let read = tokio::task::spawn_blocking(move || content.images().map(drop));
-        read.await.expect("reading the list of images does not panic").map_err(Error::Content)
     }
 
     /// Returns who is asked for what is missing, and of which repository; `None` when nobody is.
@@ -146,10 +153,18 @@ impl State {
         locked(&self.uploads).remove(id);
     }
 
-    /// Gives back what has not been used for a while.
-    pub(super) fn tidy(&self) {
+    /// Gives back what has not been used for a while, and looks for new certificates.
+    pub(super) async fn tidy(self: &Arc<Self>) {
         if let Some(cache) = self.cache.clone() {
             tokio::spawn(cache.make_room());
+        }
+        if self.tls.is_some() {
+            let refresh = |state: &Self| Ok(state.tls.as_ref().map_or(Ok(()), Tls::refresh)?);
+            if let Err(failure) = self.blocking(refresh).await {
+                let text = failure.warning.unwrap_or_default();
+                let text = format!("the certificate stays what it was: {text}");
+                self.events.emit(Event::Warning { text });
+            }
         }
         let mut lock = locked(&self.lock);
         if lock.as_ref().is_some_and(|(_, used)| used.elapsed() > LOCK_IDLE) {

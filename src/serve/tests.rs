@@ -42,7 +42,7 @@ impl Server {
             Served::Store(store.clone())
         };
         let registries = ["localhost", "docker.io"].map(|name| name.parse().unwrap()).to_vec();
-        let options = ServeOptions { served, registries, events: events.clone() };
+        let options = ServeOptions { served, registries, tls: None, events: events.clone() };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();

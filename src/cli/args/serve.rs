@@ -1,5 +1,6 @@
 //! Flags of `serve`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,6 +10,9 @@ use crate::cli::duration;
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
+    /// Serve what is in this bundle, archive or image layout instead of the store; read-only
+    #[arg(value_name = "FILE", conflicts_with = "proxy")]
+    pub(crate) source: Option<PathBuf>,
     /// Listen on this address, a free port for port 0
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
     pub(crate) listen: String,
@@ -27,4 +31,13 @@ pub(crate) struct ServeArgs {
     /// Let cached images take so much at most; those unused for longest go
     #[arg(long, value_name = "SIZE", requires = "proxy")]
     pub(crate) max_size: Option<String>,
+    /// Speak TLS with this certificate, in PEM; a new one in the file is used at once
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Serve only clients with a certificate of these authorities
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
 }

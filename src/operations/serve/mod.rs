@@ -1,16 +1,20 @@
 //! `serve`: images as a registry.
 
+mod archived;
 mod upstream;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::image::{DEFAULT_REGISTRY, Digest, RegistryName};
-use crate::serve::{CacheOptions, ServeOptions, Served, serve as serve_images};
+use crate::serve::{CacheOptions, ServeOptions, Served, TlsFiles, serve as serve_images};
 
+use super::session::blocking;
 use super::{Error, Kind, Session};
+use archived::Archived;
 use upstream::Registries;
 
 /// What to serve and how.
@@ -22,6 +26,8 @@ pub struct ServeRequest {
     pub name: RegistryName,
     /// What is served.
     pub what: WhatToServe,
+    /// What connections are secured by.
+    pub tls: Option<TlsFiles>,
 }
 
 /// What is served.
@@ -31,6 +37,8 @@ pub enum WhatToServe {
     Store,
     /// The store, which is only read.
     ReadOnlyStore,
+    /// What is at this path: a bundle, an archive or an image layout. Only read.
+    Archive(PathBuf),
     /// The store, which is filled from registries as clients ask.
     Cache(CacheRequest),
 }
@@ -53,7 +61,7 @@ pub struct CacheRequest {
 ///
 /// # Errors
 ///
-/// When the address cannot be listened at, or the images cannot be read at all.
+/// When the address cannot be listened at, or the images, or files for TLS, cannot be read at all.
 ///
 /// # Panics
 ///
@@ -64,23 +72,28 @@ pub async fn serve(
     ready: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    let ServeRequest { listen, name, what } = request;
+    let ServeRequest { listen, name, what, tls } = request;
     let failed =
         |error| Error::new(Kind::User, format!("failed to listen at `{listen}`")).because(error);
     let listener = tokio::net::TcpListener::bind(&listen).await.map_err(failed)?;
     ready(listener.local_addr().map_err(failed)?);
     let store = session.store.clone();
     let hub = || DEFAULT_REGISTRY.parse().expect("a valid name");
-    let (served, second) = match what {
-        WhatToServe::Store => (Served::Store(store), hub()),
-        WhatToServe::ReadOnlyStore => (Served::ReadOnly(Arc::new(store)), hub()),
+    let (served, registries) = match what {
+        WhatToServe::Store => (Served::Store(store), vec![name, hub()]),
+        WhatToServe::ReadOnlyStore => (Served::ReadOnly(Arc::new(store)), vec![name, hub()]),
+        WhatToServe::Archive(path) => {
+            let own = name.clone();
+            let archived = blocking(move || Archived::open(&path, &own)).await?;
+            let registries = archived.registries(name, hub());
+            (Served::ReadOnly(Arc::new(archived)), registries)
+        }
         WhatToServe::Cache(cache) => {
-            let first = cache.registries.first().cloned();
-            (Served::Cache(cache_options(session, cache)?), first.unwrap_or_else(hub))
+            let first = cache.registries.first().cloned().unwrap_or_else(hub);
+            (Served::Cache(cache_options(session, cache)?), vec![name, first])
         }
     };
-    let registries = vec![name, second];
-    let options = ServeOptions { served, registries, events: session.sink.clone() };
+    let options = ServeOptions { served, registries, tls, events: session.sink.clone() };
     Ok(serve_images(listener, options, shutdown).await?)
 }
 

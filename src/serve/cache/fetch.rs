@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crate::event::Event;
 use crate::image::{Descriptor, Digest, Repository};
@@ -64,7 +65,7 @@ impl Cache {
         digest: &Digest,
     ) -> Result<u64, Failure> {
         let question = self.upstream.blob_size(repository.clone(), digest.clone());
-        let asked = self.ask(&repository.registry, Fallback::None, question).await;
+        let asked = self.ask(&repository.registry, Fallback::None, Instant::now(), question).await;
         asked.map_err(|error| failure(&repository.registry, Code::BlobUnknown, &error))
     }
 
@@ -130,12 +131,12 @@ impl Flight {
             size
         } else {
             let question = cache.upstream.blob_size(repository.clone(), digest.clone());
-            cache.ask(registry, Fallback::None, question).await?
+            cache.ask(registry, Fallback::None, Instant::now(), question).await?
         };
         growth.expect(size);
         let descriptor = Descriptor::new(BLOB, digest.clone(), size);
         let question = cache.upstream.fetch(repository.clone(), descriptor, growth.clone());
-        cache.ask(registry, Fallback::None, question).await?;
+        cache.ask(registry, Fallback::None, Instant::now(), question).await?;
         cache.has_grown_by(size);
         Ok(())
     }

@@ -81,6 +81,8 @@ pub(super) struct Outages(Mutex<HashMap<RegistryName, Outage>>);
 
 struct Outage {
     error: UpstreamError,
+    /// When it did not answer last.
+    at: Instant,
     /// Until then nobody asks who need not.
     until: Instant,
 }
@@ -104,6 +106,12 @@ impl Outages {
         }
     }
 
+    /// Returns why the registry did not answer somebody else since `then`.
+    pub(super) fn since(&self, registry: &RegistryName, then: Instant) -> Option<UpstreamError> {
+        let outages = locked(&self.0);
+        outages.get(registry).filter(|outage| outage.at >= then).map(|one| one.error.clone())
+    }
+
     /// Notes that the registry did not answer; returns whether that is news.
     pub(super) fn begin(
         &self,
@@ -115,7 +123,7 @@ impl Outages {
             Why::Limited(wait) => wait.unwrap_or(AWAY).clamp(AWAY, AWAY * 20),
             _ => AWAY,
         };
-        let outage = Outage { error: error.clone(), until: now + wait };
+        let outage = Outage { error: error.clone(), at: now, until: now + wait };
         locked(&self.0).insert(registry.clone(), outage).is_none()
     }
 
@@ -160,6 +168,8 @@ mod tests {
         assert!(!outages.begin(&registry, &error(Why::Away), now));
         let patience = |now| outages.patience(&registry, now).ok();
         assert_eq!(patience(now), None);
+        assert!(outages.since(&registry, now).is_some());
+        assert!(outages.since(&registry, now + AWAY).is_none());
         // One looks again, the others do not wait for it.
         assert_eq!(patience(now + AWAY), Some(SHORT_PATIENCE));
         assert_eq!(patience(now + AWAY), None);

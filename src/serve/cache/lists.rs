@@ -1,5 +1,7 @@
 //! Lists through the cache: asked of upstream each time, and kept nowhere.
 
+use std::time::Instant;
+
 use crate::image::{Descriptor, Digest, Repository};
 use crate::serve::reply::{Code, Failure};
 
@@ -16,7 +18,7 @@ impl Cache {
     ) -> Result<Answer<Vec<String>>, Failure> {
         let last = last.filter(|last| !last.is_empty()).map(str::to_owned);
         let question = self.upstream.tags(repository.clone(), last, limit);
-        let asked = self.ask(&repository.registry, fallback, question).await;
+        let asked = self.ask(&repository.registry, fallback, Instant::now(), question).await;
         answer(repository, fallback, asked)
     }
 
@@ -27,7 +29,7 @@ impl Cache {
         subject: Digest,
     ) -> Result<Answer<Vec<Descriptor>>, Failure> {
         let question = self.upstream.referrers(repository.clone(), subject);
-        let asked = self.ask(&repository.registry, Fallback::There, question).await;
+        let asked = self.ask(&repository.registry, Fallback::There, Instant::now(), question).await;
         answer(repository, Fallback::There, asked)
     }
 }

@@ -40,6 +40,7 @@ impl Cache {
         state: &Arc<State>,
         reference: &Reference,
     ) -> Result<Option<Stale>, Failure> {
+        let since = Instant::now();
         let _turn = self.turns.take(reference).await;
         let registry = reference.registry();
         let (cache, wanted) = (Arc::clone(self), reference.clone());
@@ -52,7 +53,7 @@ impl Cache {
             Step::Refuse => Err(missing()),
             Step::Ask => {
                 let question = Arc::clone(self).look_up(Arc::clone(state), reference.clone(), here);
-                self.ask(registry, fallback, Box::pin(question)).await
+                self.ask(registry, fallback, since, Box::pin(question)).await
             }
         };
         match asked {
@@ -115,13 +116,14 @@ impl Cache {
         reference: Reference,
         digest: &Digest,
     ) -> Result<(), Failure> {
+        let since = Instant::now();
         let _turn = self.turns.take(&reference).await;
         if self.is_known(state, &reference.repository, digest).await? {
             return Ok(());
         }
         let registry = reference.registry().clone();
         let question = self.upstream.manifest(reference.clone());
-        let asked = self.ask(&registry, Fallback::None, question).await;
+        let asked = self.ask(&registry, Fallback::None, since, question).await;
         let kept = match asked {
             Ok(manifest) => {
                 let manifest = Manifest { digest: digest.clone(), ..manifest };

@@ -135,15 +135,20 @@ impl Cache {
     }
 
     /// Waits for an answer, for not too long when there is something to serve instead; and keeps
-    /// account of whether the registry is there.
+    /// account of whether the registry is there. What somebody else was told since `since`, when
+    /// this request came, holds for it too: requests that waited for each other fail together.
     async fn ask<T>(
         &self,
         registry: &RegistryName,
         fallback: Fallback,
+        since: Instant,
         question: Asked<T>,
     ) -> Result<T, UpstreamError> {
         let answer = match fallback {
-            Fallback::None => question.await,
+            Fallback::None => match self.outages.since(registry, since) {
+                Some(error) => return Err(error),
+                None => question.await,
+            },
             Fallback::There => {
                 let patience = self.outages.patience(registry, Instant::now())?;
                 let slow = || UpstreamError {

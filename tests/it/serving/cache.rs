@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::Upstream;
+use super::{Upstream, skopeo_copy};
 use crate::context::{Manners, Proxy, Serve, TestContext, digest_of, get, has_tools};
 
 /// Must show 5 of issue 5: upstream is stopped, and pulls go on.
@@ -49,10 +49,8 @@ fn pulls_go_on_when_upstream_is_gone() {
 
 /// Copies an image with `skopeo` to a directory; returns its manifest's digest.
 fn skopeo(context: &TestContext, source: &str, place: &str) -> String {
-    let copy = ["--insecure-policy", "copy", "--src-tls-verify=false"];
-    let (source, target) = (format!("docker://{source}"), context.path(place));
-    let to = format!("dir:{}", target.display());
-    context.tool("skopeo").args(copy).args([&source, &to]).run().expect_code(0);
+    let target = context.path(place);
+    skopeo_copy(context, &format!("docker://{source}"), &format!("dir:{}", target.display()));
     digest_of(&fs_err::read(target.join("manifest.json")).unwrap())
 }
 

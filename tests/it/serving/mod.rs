@@ -1,6 +1,7 @@
 //! `rpub serve` to clients that are not ours.
 
 mod cache;
+mod contents;
 mod faults;
 
 use std::path::PathBuf;
@@ -53,6 +54,12 @@ impl Upstream {
     fn kept(&self, digest: &str) -> PathBuf {
         self.context.path(format!("cache/blobs/{}", digest.replace(':', "/")))
     }
+}
+
+/// Copies an image byte by byte with `skopeo`.
+fn skopeo_copy(context: &TestContext, source: &str, target: &str) {
+    let copy = ["--insecure-policy", "copy", "--src-tls-verify=false"];
+    context.tool("skopeo").args(copy).args([source, target]).run().expect_code(0);
 }
 
 /// Returns bytes that do not compress.
