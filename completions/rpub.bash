@@ -10049,7 +10049,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__serve)
-            opts="-q -h --listen --name --read-only --proxy --revalidate --max-size --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --listen --name --read-only --proxy --revalidate --max-size --tls-cert --tls-key --tls-client-ca --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -10072,6 +10072,18 @@ _rpub() {
                     return 0
                     ;;
                 --max-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-client-ca)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

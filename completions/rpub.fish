@@ -3030,6 +3030,9 @@ complete -c rpub -n "__fish_rpub_using_subcommand serve" -l name -d 'Keep what i
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l proxy -d 'Be a pull-through cache of this registry; the first one is meant by names without a registry' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l revalidate -d 'Ask again after so long what a cached tag names' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l max-size -d 'Let cached images take so much at most; those unused for longest go' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l tls-cert -d 'Speak TLS with this certificate, in PEM; a new one in the file is used at once' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l tls-key -d 'The key of the certificate' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l tls-client-ca -d 'Serve only clients with a certificate of these authorities' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
