@@ -61,12 +61,10 @@ impl Traffic {
         self.saved_bytes += size;
     }
 
-    /// Returns the traffic of a push that finds all of `parcels` there.
-    pub(super) fn of_nothing(parcels: &[Parcel]) -> Self {
-        let blobs: BTreeMap<&Digest, u64> = parcels
-            .iter()
-            .map(|parcel| (&parcel.descriptor.digest, parcel.descriptor.size))
-            .collect();
+    /// Returns the traffic of a push that finds all of `blobs` there.
+    pub(super) fn of_nothing<'a>(blobs: impl IntoIterator<Item = &'a Descriptor>) -> Self {
+        let blobs: BTreeMap<&Digest, u64> =
+            blobs.into_iter().map(|blob| (&blob.digest, blob.size)).collect();
         let mut traffic = Self::default();
         for size in blobs.into_values() {
             traffic.add(Pushed::AlreadyThere, size);
@@ -90,6 +88,15 @@ impl Traffic {
     }
 }
 
+/// What a registry is asked first about a blob that it has in another repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// Whether it has the blob here as well.
+    Whether,
+    /// To mount it from there.
+    Mount,
+}
+
 /// Pushes blobs to all of `repositories` as they arrive on `parcels`, side by side, each once.
 ///
 /// In one registry a blob is sent to one repository and mounted in the others.
@@ -97,6 +104,7 @@ pub(super) async fn publish_blobs(
     session: Session,
     repositories: Vec<Repository>,
     mut parcels: mpsc::UnboundedReceiver<Parcel>,
+    first: First,
 ) -> Result<Traffic, Error> {
     let known = {
         let (store, repositories) = (session.store.clone(), repositories.clone());
@@ -113,7 +121,8 @@ pub(super) async fn publish_blobs(
                 Some(parcel) => {
                     if seen.insert(parcel.descriptor.digest.clone()) {
                         let (session, known) = (session.clone(), Arc::clone(&known));
-                        tasks.spawn(publish_blob(session, repositories.clone(), known, parcel));
+                        let repositories = repositories.clone();
+                        tasks.spawn(publish_blob(session, repositories, known, parcel, first));
                     }
                 }
             },
@@ -129,7 +138,7 @@ pub(super) async fn publish_blobs(
 }
 
 /// Which repositories hold a blob, as far as is known here.
-type Holders = BTreeMap<Digest, Vec<Repository>>;
+pub(super) type Holders = BTreeMap<Digest, Vec<Repository>>;
 
 /// How many repositories are remembered for a blob: a registry is asked to mount from one or two,
 /// and a base's layers are in every image.
@@ -138,7 +147,7 @@ const HOLDERS_KEPT: usize = 2;
 /// Returns which other repositories of the same registries hold which blobs, as far as the names
 /// in the store tell: what was pulled from there, or pushed to there, is there. A registry that
 /// knows better starts an ordinary upload instead of mounting, so a wrong guess costs nothing.
-fn known_holders(store: &Store, destinations: &[Repository]) -> Result<Holders, Error> {
+pub(super) fn known_holders(store: &Store, destinations: &[Repository]) -> Result<Holders, Error> {
     let mut known = Holders::new();
     for entry in store.images()? {
         let Some(repository) = entry.name.map(|name| name.repository) else { continue };
@@ -180,6 +189,7 @@ async fn publish_blob(
     repositories: Vec<Repository>,
     known: Arc<Holders>,
     mut parcel: Parcel,
+    first: First,
 ) -> Result<Traffic, Error> {
     let mut traffic = Traffic::default();
     let mut holders: Vec<Repository> = parcel.origin.iter().cloned().collect();
@@ -202,6 +212,9 @@ async fn publish_blob(
         }
         mount_from.retain(|name| *name != repository.name);
         mount_from.dedup();
+        if first == First::Whether {
+            mount_from.push(repository.name.clone());
+        }
         let (descriptor, origin) = (&parcel.descriptor, parcel.origin.clone());
         let pushed = push_blob(&session, &repository, descriptor, origin, &mount_from, transfer);
         let pushed = pushed.await.map_err(|error| {

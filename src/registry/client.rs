@@ -237,7 +237,8 @@ impl Client {
     }
 
     /// Brings a blob into `repository`: sends nothing when it is there, or can be mounted from
-    /// one of `mount_from` in the same registry.
+    /// one of `mount_from` in the same registry. Those are believed to have it, and are tried before
+    /// it is asked whether the blob is there, unless `repository` is itself among them.
     pub async fn push_blob(
         &self,
         repository: &Repository,

@@ -1,5 +1,6 @@
 //! How one registry wants to be treated: what its kind is known for, and what was learnt from it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use http::HeaderMap;
@@ -14,6 +15,8 @@ use crate::image::RegistryName;
 pub(super) struct Manner {
     registry: RegistryName,
     quirks: Mutex<&'static Quirks>,
+    /// Whether a mount came to nothing in this run.
+    mounts_in_vain: AtomicBool,
     /// Read from the memory at the first upload.
     learnt: OnceCell<Mutex<Learnt>>,
 }
@@ -21,7 +24,7 @@ pub(super) struct Manner {
 impl Manner {
     pub(super) fn new(registry: RegistryName) -> Self {
         let quirks = Mutex::new(Quirks::of_host(&registry));
-        Self { registry, quirks, learnt: OnceCell::new() }
+        Self { registry, quirks, mounts_in_vain: AtomicBool::new(false), learnt: OnceCell::new() }
     }
 
     /// Returns what the registry's kind is known for.
@@ -37,6 +40,16 @@ impl Manner {
         {
             *quirks = kind;
         }
+    }
+
+    /// Returns whether a mount is worth trying before the registry is asked what it has.
+    pub(super) fn may_mount_at_once(&self) -> bool {
+        !self.mounts_in_vain.load(Ordering::Relaxed)
+    }
+
+    /// Says that a mount came to nothing: not every question is to cost one more.
+    pub(super) fn mounts_not_at_once(&self) {
+        self.mounts_in_vain.store(true, Ordering::Relaxed);
     }
 
     #[cfg(test)]

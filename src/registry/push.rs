@@ -1,7 +1,9 @@
 //! Blobs on their way out (OCI distribution-spec, "Pushing blobs").
 //!
-//! By the case. The blob is there, by `HEAD`: nothing to do. The registry has it elsewhere: it is
-//! mounted; a registry that opens a session instead is taken at its word. Else it goes out by one
+//! By the case. The registry has it in another repository: it is mounted before anything is asked,
+//! unless the blob may well be there or the registry has refused before. The blob is there, by `HEAD`:
+//! nothing to do. The registry has it elsewhere: it is mounted; a registry that opens a session
+//! instead is taken at its word. Else it goes out by one
 //! `PUT`, or in parts (see [`parts`]). A body was too large: it is sent in smaller parts. Parts are
 //! refused or lost: the blob is sent whole. The connection broke, or the registry failed: it is asked
 //! whether the blob is there after all, then how far the session is, and the rest is sent. The
@@ -21,7 +23,7 @@ use super::parts::{self, Need, Way};
 use super::progress::Progress;
 use super::quirks::{Mounting, RangedPatch, Support};
 use super::session::{Body, Request, Session};
-use super::trail::Trail;
+use super::trail::{Instead, Trail};
 use super::upload::{Opened, is_done, received};
 use super::{Error, Pushed, Result, StatusError, retry};
 use crate::blob::Source;
@@ -74,6 +76,10 @@ impl Push<'_> {
         let mut budget = self.session.budget();
         let path = format!("blobs/{}", self.descriptor.digest);
         let mut trail = Trail::default();
+        if self.mounts_at_once() && self.mount_at_once(&mut trail).await {
+            self.progress.start();
+            return Ok(Pushed::Mounted);
+        }
         loop {
             let head = self.session.send_with_retries(
                 Method::HEAD,
@@ -115,6 +121,50 @@ impl Push<'_> {
         }
     }
 
+    /// Returns whether to mount the blob without asking for it first: another repository has it, and
+    /// this one is not believed to.
+    fn mounts_at_once(&self) -> bool {
+        let manner = &self.session.host.manner;
+        !self.mount_from.is_empty()
+            && !self.mount_from.contains(&self.session.repository.name)
+            && manner.quirks().mounting == Mounting::From
+            && manner.may_mount_at_once()
+    }
+
+    /// Has the registry take the blob from another repository; returns whether it did. One that does
+    /// not is asked first from then on; a session that it opened instead is kept for the upload.
+    async fn mount_at_once(&self, trail: &mut Trail) -> bool {
+        let Ok(post) = self.post().await else { return false };
+        let mut instead = Instead::Nothing;
+        for from in self.mount_from.iter().take(MAX_MOUNTS) {
+            match self.mount(&post, from).await {
+                Ok(Mount::Mounted) => return true,
+                Ok(Mount::Opened(opened)) => {
+                    instead = Instead::Opened(opened);
+                    break;
+                }
+                Ok(Mount::Refused) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "the registry is asked what it has first");
+                    return false;
+                }
+            }
+        }
+        trail.instead = instead;
+        self.session.host.manner.mounts_not_at_once();
+        false
+    }
+
+    async fn post(&self) -> Result<Request> {
+        let url = self.session.url("blobs/uploads/").await?;
+        let mut post = Request::new(Method::POST, url, vec![self.session.scope("pull,push")]);
+        let algorithm = self.descriptor.digest.algorithm();
+        if algorithm != Algorithm::Sha256 {
+            post.url.query_pairs_mut().append_pair("digest-algorithm", algorithm.name());
+        }
+        Ok(post)
+    }
+
     async fn attempt(&self, trail: &mut Trail) -> Result<Pushed> {
         if !trail.has_tried {
             trail.take_note(self.session, &self.descriptor.digest, self.source.size()).await;
@@ -148,14 +198,13 @@ impl Push<'_> {
 
     /// Gets the blob mounted, or a session opened.
     async fn begin(&self, trail: &mut Trail) -> Result<Begun> {
-        let url = self.session.url("blobs/uploads/").await?;
-        let mut post = Request::new(Method::POST, url, vec![self.session.scope("pull,push")]);
-        let algorithm = self.descriptor.digest.algorithm();
-        if algorithm != Algorithm::Sha256 {
-            post.url.query_pairs_mut().append_pair("digest-algorithm", algorithm.name());
+        if let Some(opened) = trail.instead.take() {
+            return Ok(Begun::Opened(opened));
         }
+        let post = self.post().await?;
         let quirks = self.session.host.manner.quirks();
-        let may_mount = !trail.has_tried && quirks.mounting != Mounting::Shared;
+        let may_mount =
+            !trail.has_tried && !trail.instead.is_asked() && quirks.mounting != Mounting::Shared;
         let candidates = if may_mount { self.mount_from } else { &[] };
         let others = candidates.iter().filter(|name| **name != self.session.repository.name);
         for from in others.take(MAX_MOUNTS) {

@@ -12,11 +12,43 @@ use super::upload::Opened;
 use super::{Learnt, location};
 use crate::image::Digest;
 
+/// What a registry did instead of mounting a blob.
+#[derive(Default)]
+pub(super) enum Instead {
+    /// It was not asked to.
+    #[default]
+    Unasked,
+    /// It opened a session, in which nothing was sent yet.
+    Opened(Opened),
+    /// Nothing of use.
+    Nothing,
+}
+
+impl Instead {
+    /// Takes the session.
+    pub(super) fn take(&mut self) -> Option<Opened> {
+        match std::mem::replace(self, Self::Nothing) {
+            Self::Opened(opened) => Some(opened),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// Returns whether the registry was asked.
+    pub(super) fn is_asked(&self) -> bool {
+        !matches!(self, Self::Unasked)
+    }
+}
+
 /// What has been found out on the way so far.
 #[derive(Default)]
 pub(super) struct Trail {
     /// The session to go on with.
     pub(super) opened: Option<Opened>,
+    /// What the registry did instead of mounting the blob at once.
+    pub(super) instead: Instead,
     pub(super) note: Option<Arc<dyn UploadNote>>,
     /// The location in the note.
     noted: Option<String>,
@@ -65,6 +97,9 @@ impl Trail {
             self.noted = Some(location.to_string());
             let scopes = vec![session.scope("pull,push")];
             self.opened = Some(Opened { location, scopes, min_chunk: 0 });
+            if let Some(offered) = self.instead.take() {
+                offered.cancel(session).await;
+            }
         }
     }
 
@@ -96,9 +131,9 @@ impl Trail {
         }
     }
 
-    /// Cancels the session that nobody goes on with.
+    /// Cancels the sessions that nobody goes on with.
     pub(super) async fn abandon(&mut self, session: &Session) {
-        if let Some(opened) = self.opened.take() {
+        for opened in self.opened.take().into_iter().chain(self.instead.take()) {
             opened.cancel(session).await;
         }
         if let Some(note) = self.note.clone() {

@@ -10,6 +10,7 @@ use reqwest::Url;
 use super::answer::Answer;
 use super::session::{Request, Session};
 use super::{Result, location, retry};
+use crate::image::Digest;
 
 /// How long cancelling a session may take: nobody needs its answer.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(3);
@@ -27,9 +28,10 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Returns the session that the answer to a `POST` opens; `None` when it names none.
+    /// Returns the session that the answer to a `POST` opens; `None` when it names none, or a blob,
+    /// which giving the session up would remove.
     pub(super) fn by(answer: &Answer, scopes: Vec<String>) -> Option<Self> {
-        let location = location::of(answer.headers(), &answer.url)?;
+        let location = location::of(answer.headers(), &answer.url).filter(|url| !is_blob(url))?;
         let min_chunk = answer.header(MIN_CHUNK).trim().parse().unwrap_or(0);
         Some(Self { location, scopes, min_chunk })
     }
@@ -76,6 +78,12 @@ impl Opened {
     }
 }
 
+/// Returns whether a URL is that of content: of a session it never ends with a digest.
+fn is_blob(url: &Url) -> bool {
+    let last = url.path_segments().and_then(|mut segments| segments.next_back());
+    last.is_some_and(|last| last.replace("%3A", ":").parse::<Digest>().is_ok())
+}
+
 /// Returns how many bytes the answer says have come.
 pub(super) fn received(answer: &Answer) -> Option<u64> {
     parse_range(answer.header(RANGE))
@@ -101,6 +109,15 @@ pub(super) fn is_done(status: StatusCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blobs_are_told_from_sessions() {
+        let digest = Digest::of(b"x").to_string();
+        let at = |path: &str| Url::parse(&format!("http://r.example/v2/a/blobs/{path}")).unwrap();
+        assert!(is_blob(&at(&digest)) && is_blob(&at(&digest.replace(':', "%3A"))));
+        assert!(!is_blob(&at(&format!("uploads/1?digest={digest}"))));
+        assert!(!is_blob(&at("uploads/")));
+    }
 
     #[test]
     fn ranges_are_read_in_every_form() {

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::build::{Form, Growth, Layer, Observer, Plan, StageResult};
 use crate::image::{Reference, Repository};
-use crate::operations::publish::{Parcel, Traffic, publish_blobs, repositories};
+use crate::operations::publish::{First, Parcel, Traffic, publish_blobs, repositories};
 use crate::operations::stream::Streams;
 use crate::operations::{Error, Kind, Session};
 
@@ -38,7 +38,8 @@ impl Publishing {
         let repositories: Vec<Repository> = repositories(names);
         let first = repositories.first().cloned();
         let streams = first.map(|first| Arc::new(Streams::new(session, first)));
-        let task = tokio::spawn(publish_blobs(session.clone(), repositories, receiver));
+        let task = publish_blobs(session.clone(), repositories, receiver, First::Whether);
+        let task = tokio::spawn(task);
         let publishing = Self { channels: Some(Channels { parcels, streams }), task };
         let targets = plan.targets.iter().filter(|_| form.keeps_base());
         for base in targets.filter_map(|target| plan.base_of(*target)) {

@@ -6,7 +6,9 @@ use tokio::sync::mpsc;
 
 use crate::event::Event;
 use crate::image::{Content, Descriptor, Digest, Manifest, Reference, Repository};
-use crate::operations::publish::{Parcel, Traffic, publish_blobs, publish_manifest, repositories};
+use crate::operations::publish::{
+    First, Parcel, Traffic, publish_blobs, publish_manifest, repositories,
+};
 use crate::operations::pull::fetch_missing;
 use crate::operations::session::blocking;
 use crate::operations::{Error, Kind, Session};
@@ -163,7 +165,8 @@ impl Edition {
         }
         drop(sender);
         let repositories = repositories(names);
-        let traffic = publish_blobs(session.clone(), repositories.clone(), parcels).await?;
+        let traffic = publish_blobs(session.clone(), repositories.clone(), parcels, First::Whether);
+        let traffic = traffic.await?;
         for child in &cargo.manifests {
             for repository in &repositories {
                 let name = Reference::by_digest(repository.clone(), child.digest.clone());

@@ -84,12 +84,15 @@ fn a_push_of_what_is_there_takes_few_round_trips() {
     assert_eq!(proxy.blob_bytes(), 0);
     verify_image(&registry, "team/app", "2");
 
-    // What another repository has is mounted, the config too: one round trip more.
+    // What another repository has is mounted, the config too, without asking for it.
     let other = tag(&context, &proxy.reference("new/app:1"));
     proxy.forget();
     context.rpub(["push", &other]).success();
     assert!(proxy.round_trips() <= 5, "{:#?}", proxy.passed());
     assert_eq!(proxy.blob_bytes(), 0);
+    let mut asked: Vec<String> = proxy.passed().into_iter().map(|passed| passed.method).collect();
+    asked.sort();
+    assert_eq!(asked, ["GET", "HEAD", "HEAD", "POST", "POST", "PUT"], "{:#?}", proxy.passed());
     verify_image(&registry, "new/app", "1");
 }
 
