@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use super::answer::Answer;
 use super::auth::{self, Freshness, Need, Pass, Refusal, Refused};
 use super::body::Upload;
-use super::challenge::{self, Challenge};
+use super::challenge::{self, Bearer, Challenge};
 use super::connections::{Connection, Connections};
 use super::growing::Tail;
 use super::host::{Access, Host};
@@ -33,6 +33,9 @@ pub(super) const MAX_REDIRECTS: usize = 10;
 /// How often one request is authorised anew: for the challenge, for a scope that it demands, and
 /// for a token that ended on the way.
 const MAX_RENEWALS: usize = 3;
+
+/// The longest scope that a challenge may demand. It goes into a URL, which servers bound as well.
+const MAX_SCOPE_BYTES: usize = 4 << 10;
 
 /// What all clones of a client share.
 pub(super) struct Shared {
@@ -375,7 +378,7 @@ impl Session {
         match challenge {
             Some(challenge) => {
                 if let Challenge::Bearer(bearer) = &challenge {
-                    need.scopes = auth::merge(&need.scopes, bearer.scope.as_deref());
+                    need.scopes = auth::merge(&need.scopes, demanded(answer, bearer)?);
                 }
                 self.host.auth.remember(challenge);
             }
@@ -404,7 +407,7 @@ impl Session {
             return Ok(answer);
         };
         let url = answer.url.clone();
-        let scopes = auth::merge(&[], bearer.scope.as_deref());
+        let scopes = auth::merge(&[], demanded(&answer, &bearer)?);
         let (shared, host, bearer) = (&*self.shared, &*self.host, &bearer);
         let server = TokenServer { shared, host, access, base: &url, bearer };
         match token::fetch(&server, &scopes, None, &Grants::default()).await {
@@ -487,6 +490,16 @@ impl Session {
             Body::Blob(upload) => upload.send(builder, method, url, patience).await,
             Body::Growing(tail) => tail.send(builder, method, url, patience).await,
         }
+    }
+}
+
+/// Returns the scope that a challenge demands, which must be one that can be asked for.
+fn demanded<'a>(answer: &Answer, bearer: &'a Bearer) -> Result<Option<&'a str>> {
+    match bearer.scope.as_deref() {
+        Some(scope) if scope.len() > MAX_SCOPE_BYTES => {
+            Err(answer.protocol("the registry demands a token for a scope of more than 4 KiB"))
+        }
+        scope => Ok(scope),
     }
 }
 
