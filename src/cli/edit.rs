@@ -10,7 +10,7 @@ use crate::operations::{
 };
 
 use super::Context;
-use super::args::{EditArgs, FormatArgs, IndexEditArgs};
+use super::args::{EditArgs, EditMannerArgs, IndexEditArgs};
 use super::build::{interrupted, reference, summary};
 use super::output::{Format, print_bytes};
 
@@ -23,9 +23,9 @@ impl EditArgs {
             source: source.map(reference).transpose()?,
             names: tags.collect::<Result<_, Error>>()?,
             repository: None,
-            location: if self.local { Location::Store } else { Location::Registry },
+            location: if self.manner.local { Location::Store } else { Location::Registry },
             platforms: platforms.collect::<Result<_, Error>>()?,
-            is_dry_run: self.dry_run,
+            is_dry_run: self.manner.dry_run,
         })
     }
 }
@@ -37,8 +37,8 @@ impl IndexEditArgs {
         Ok(EditTarget {
             source: Some(reference(source)?),
             names: tags.collect::<Result<_, Error>>()?,
-            location: if self.local { Location::Store } else { Location::Registry },
-            is_dry_run: self.dry_run,
+            location: if self.manner.local { Location::Store } else { Location::Registry },
+            is_dry_run: self.manner.dry_run,
             ..EditTarget::default()
         })
     }
@@ -114,12 +114,12 @@ pub(super) async fn interruptible<T>(
 pub(super) fn report(
     context: &Context,
     report: &EditReport,
-    format: &FormatArgs,
-    is_dry_run: bool,
+    manner: &EditMannerArgs,
 ) -> Result<(), Error> {
-    say(context, report, is_dry_run);
+    say(context, report, manner.dry_run);
     context.progress.finish();
-    if is_dry_run && matches!(format.format(), Format::Table) {
+    let format = &manner.format;
+    if manner.dry_run && matches!(format.format(), Format::Table) {
         return print_bytes(&report.bytes);
     }
     let digest = &report.manifest.digest;

@@ -58,7 +58,7 @@ async fn create(context: &Context, args: IndexCreateArgs) -> Result<(), Error> {
     if let Some(path) = &args.metadata_file {
         write_file(path, format!("{:#}\n", metadata(&made)).as_bytes())?;
     }
-    report(context, &made, &args.edit.format, args.edit.dry_run)
+    report(context, &made, &args.edit.manner)
 }
 
 /// Returns the result under buildx's keys.
@@ -95,7 +95,7 @@ async fn add(context: &Context, args: IndexAddArgs) -> Result<(), Error> {
         prefers_index: true,
     };
     let made = operations::add_to_index(&context.session, &target, &request);
-    report(context, &interruptible(Box::pin(made)).await?, &args.edit.format, args.edit.dry_run)
+    report(context, &interruptible(Box::pin(made)).await?, &args.edit.manner)
 }
 
 async fn remove(context: &Context, args: IndexRmArgs) -> Result<(), Error> {
@@ -106,7 +106,7 @@ async fn remove(context: &Context, args: IndexRmArgs) -> Result<(), Error> {
     };
     let selectors = args.entries.iter().map(selector).collect::<Result<Vec<_>, Error>>()?;
     let made = operations::remove_from_index(&context.session, &target, &selectors);
-    report(context, &interruptible(Box::pin(made)).await?, &args.edit.format, args.edit.dry_run)
+    report(context, &interruptible(Box::pin(made)).await?, &args.edit.manner)
 }
 
 async fn annotate(context: &Context, args: IndexAnnotateArgs) -> Result<(), Error> {
@@ -118,7 +118,7 @@ async fn annotate(context: &Context, args: IndexAnnotateArgs) -> Result<(), Erro
         return Err(error.hint("write `rpub index annotate NAME KEY=VALUE`"));
     }
     let made = operations::annotate_index(&context.session, &target, &notes, &removals);
-    report(context, &interruptible(Box::pin(made)).await?, &args.edit.format, args.edit.dry_run)
+    report(context, &interruptible(Box::pin(made)).await?, &args.edit.manner)
 }
 
 async fn inspect(context: &Context, args: IndexInspectArgs) -> Result<(), Error> {

@@ -24,7 +24,7 @@ pub(super) async fn mutate(context: &Context, args: MutateArgs) -> Result<(), Er
     }
     let done =
         interruptible(Box::pin(operations::mutate(&context.session, &target, &changes))).await?;
-    report(context, &done, &args.edit.format, args.edit.dry_run)
+    report(context, &done, &args.edit.manner)
 }
 
 fn changes(args: &MutateArgs) -> Result<Changes, Error> {
@@ -126,7 +126,7 @@ pub(super) async fn append(context: &Context, args: AppendArgs) -> Result<(), Er
     };
     let done =
         interruptible(Box::pin(operations::append(&context.session, &target, &request))).await?;
-    report(context, &done, &args.edit.format, args.edit.dry_run)
+    report(context, &done, &args.edit.manner)
 }
 
 /// Makes one layer of all.
@@ -135,7 +135,7 @@ pub(super) async fn flatten(context: &Context, args: FlattenArgs) -> Result<(), 
     let time = time(args.time.as_deref())?;
     let done =
         interruptible(Box::pin(operations::flatten(&context.session, &target, time))).await?;
-    report(context, &done, &args.edit.format, args.edit.dry_run)
+    report(context, &done, &args.edit.manner)
 }
 
 /// Puts another base below an image, or says whether it should have one.
@@ -148,7 +148,7 @@ pub(super) async fn rebase(context: &Context, args: RebaseArgs) -> Result<(), Er
     if !args.check {
         let done = interruptible(Box::pin(operations::rebase(&context.session, &target, &request)))
             .await?;
-        return report(context, &done, &args.edit.format, args.edit.dry_run);
+        return report(context, &done, &args.edit.manner);
     }
     let checks = operations::check_base(&context.session, &target, &request);
     let checks = interruptible(Box::pin(checks)).await?;
@@ -163,7 +163,7 @@ pub(super) async fn rebase(context: &Context, args: RebaseArgs) -> Result<(), Er
         })
     });
     let values: Vec<_> = values.collect();
-    match args.edit.format.format() {
+    match args.edit.manner.format.format() {
         Format::Table => checks.iter().try_for_each(|check| print(&sentence(check)))?,
         Format::Json => values.iter().try_for_each(|value| print(&value.to_string()))?,
         Format::Template(template) => {

@@ -15,7 +15,14 @@ pub(crate) struct EditArgs {
     /// Of an index, take only the images for this platform (repeatable)
     #[arg(short, long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub(crate) platforms: Vec<String>,
-    /// Work on images of the store instead of a registry
+    #[command(flatten)]
+    pub(crate) manner: EditMannerArgs,
+}
+
+/// How an edit is done, and how its result is told.
+#[derive(Debug, Args)]
+pub(crate) struct EditMannerArgs {
+    /// Work on what is in the store instead of a registry
     #[arg(long)]
     pub(crate) local: bool,
     /// Print the manifest that would be made, and push nothing

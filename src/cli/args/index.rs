@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::edit::Prefer;
+use super::edit::{EditMannerArgs, Prefer};
 use super::{EditArgs, FormatArgs};
 
 /// The `index` family.
@@ -126,14 +126,8 @@ pub(crate) struct IndexEditArgs {
     /// Give the result this name and leave the index as it is [default: edit in place] (repeatable)
     #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
     pub(crate) tags: Vec<String>,
-    /// Work on indexes of the store instead of a registry
-    #[arg(long)]
-    pub(crate) local: bool,
-    /// Print the index that would be made, and push nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
     #[command(flatten)]
-    pub(crate) format: FormatArgs,
+    pub(crate) manner: EditMannerArgs,
 }
 
 /// Flags of `index inspect`.

@@ -28,8 +28,8 @@ pub(crate) use auth::{
 pub(crate) use build::{BuildArgs, DockerfileArgs, OutputArgs, PullWhen};
 pub(crate) use copy::{CopyArgs, CopyContentArgs};
 pub(crate) use edit::{
-    AppendArgs, EditArgs, FlattenArgs, ManifestDiffArgs, MutateArgs, Prefer, RebaseArgs,
-    ValidateArgs,
+    AppendArgs, EditArgs, EditMannerArgs, FlattenArgs, ManifestDiffArgs, MutateArgs, Prefer,
+    RebaseArgs, ValidateArgs,
 };
 pub(crate) use index::{
     IndexAddArgs, IndexAnnotateArgs, IndexCommand, IndexCreateArgs, IndexEditArgs,
