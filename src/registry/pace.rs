@@ -159,6 +159,12 @@ impl Pace {
         }
     }
 
+    /// Returns how many blobs may move at once each way.
+    #[cfg(test)]
+    pub(super) fn window(&self) -> usize {
+        *self.lanes[Lane::Downloads as usize].size.lock().unwrap()
+    }
+
     fn waiting(&self, say: &impl Fn(Duration)) -> Option<Instant> {
         let now = Instant::now();
         let mut state = self.state();

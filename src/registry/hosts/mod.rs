@@ -153,7 +153,8 @@ impl Hosts {
     }
 
     /// Allows unverified TLS and plain HTTP for `registry`.
-    pub fn allow_insecure(&mut self, registry: RegistryName) {
+    #[cfg(test)]
+    pub(super) fn allow_insecure(&mut self, registry: RegistryName) {
         self.settings.insecure.push(registry);
     }
 

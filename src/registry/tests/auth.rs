@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::growing::Plant;
 use super::*;
 use crate::credentials;
 

@@ -13,11 +13,14 @@ use crate::credentials::{Anonymous, Credential, Fixed, Lookup, Secret};
 use crate::event::{Event, Sink, TransferId, TransferOutcome};
 use crate::image::{Descriptor, Digest, Manifest, Reference, Repository, media_type};
 
+mod growing;
+mod pushes;
 mod ranges;
 mod reading;
 #[path = "../../../tests/it/context/script.rs"]
 #[expect(clippy::format_push_string, reason = "a test helper; two short headers")]
 mod script;
+mod tls;
 mod waits;
 
 mod auth;
@@ -139,6 +142,10 @@ impl World {
         let (repository, transfer) = (self.repository(name), TransferId::next());
         self.client.push_blob(&repository, &descriptor, source, &mount_from, transfer).await
     }
+
+    fn requests(&self, method: &str) -> Vec<script::Seen> {
+        self.script.seen().into_iter().filter(|seen| seen.method == method).collect()
+    }
 }
 
 fn user() -> Credential {
@@ -165,33 +172,6 @@ async fn one_token_is_fetched_for_many_requests() {
     let log = world.script.log();
     assert_eq!(log.iter().filter(|line| *line == "GET /token").count(), 1, "{log:?}");
     assert_eq!(log.len(), 9);
-}
-
-#[tokio::test]
-async fn a_mount_asks_for_a_token_for_both_repositories() {
-    let world = World::new("mount_created.toml");
-    assert_eq!(world.push("a/b", &["c/d"]).await.unwrap(), Pushed::Mounted);
-    assert_eq!(world.events.outcomes(), [TransferOutcome::Mounted]);
-    assert_eq!(world.script.unmatched(), [] as [&str; 0]);
-}
-
-#[tokio::test]
-async fn a_mount_that_opens_an_upload_uses_it() {
-    let world = World::new("mount_accepted.toml");
-    let pushed = world.push("a/b", &["c/d", "e/f"]).await.unwrap();
-    assert_eq!(pushed, Pushed::Uploaded { bytes: 13 });
-    let seen = world.script.seen();
-    assert_eq!(seen.last().unwrap().body, CONTENT);
-    assert_eq!(seen.len(), 3, "{:?}", world.script.log());
-}
-
-#[tokio::test]
-async fn a_refused_mount_becomes_an_upload() {
-    let world = World::new("mount_refused.toml");
-    let pushed = world.push("a/b", &["private/d"]).await.unwrap();
-    assert_eq!(pushed, Pushed::Uploaded { bytes: 13 });
-    assert_eq!(world.script.unmatched(), [] as [&str; 0]);
-    assert_eq!(world.events.retries(), 0);
 }
 
 /// Wire row P6: a redirect to another origin is followed without the credentials.
@@ -283,157 +263,6 @@ async fn short_waits_are_waited_and_long_ones_reported() {
 }
 
 #[tokio::test]
-async fn uploads_survive_cuts_and_commits_that_seem_to_fail() {
-    let world = World::new("upload_faults.toml");
-    let error = world.push("a/none", &[]).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Protocol);
-    assert!(error.to_string().contains("location is missing"), "{error}");
-    let pushed = world.push("a/cut", &[]).await.unwrap();
-    assert_eq!(pushed, Pushed::Uploaded { bytes: 13 });
-    assert_eq!(world.script.seen().last().unwrap().body, CONTENT);
-    assert_eq!(world.push("a/stored", &[]).await.unwrap(), Pushed::AlreadyThere);
-    let error = world.push("a/denied", &[]).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Denied);
-    assert!(error.to_string().ends_with("(DENIED: push access required)"), "{error}");
-}
-
-/// A blob that grows as a test says.
-struct Plant {
-    file: std::fs::File,
-    growth: tokio::sync::watch::Sender<Growth>,
-}
-
-impl Plant {
-    fn new() -> Self {
-        let (growth, _) = tokio::sync::watch::channel(Growth::Written(0));
-        Self { file: tempfile::tempfile().unwrap(), growth }
-    }
-
-    fn growing(&self) -> Growing {
-        let file = Arc::new(self.file.try_clone().unwrap());
-        Growing { file, growth: self.growth.subscribe() }
-    }
-
-    fn grow_to(&mut self, end: usize) {
-        let news = &CONTENT[self.position()..end];
-        std::io::Write::write_all(&mut self.file, news).unwrap();
-        self.growth.send_replace(Growth::Written(end as u64));
-    }
-
-    fn position(&self) -> usize {
-        match *self.growth.borrow() {
-            Growth::Written(position) => usize::try_from(position).unwrap(),
-            Growth::Sealed(_) | Growth::Abandoned => panic!("the blob does not grow"),
-        }
-    }
-
-    fn seal(&mut self) {
-        self.grow_to(CONTENT.len());
-        self.growth.send_replace(Growth::Sealed(Box::new(Descriptor::of("x", CONTENT))));
-    }
-}
-
-impl World {
-    /// Pushes a blob that has five bytes at first, and does `then` when they are being sent.
-    async fn push_growing(&self, name: &str, then: impl FnOnce(&mut Plant)) -> Result<Pushed> {
-        let mut plant = Plant::new();
-        plant.grow_to(5);
-        let (repository, transfer) = (self.repository(name), TransferId::next());
-        let push = self.client.push_growing(
-            &repository,
-            plant.growing(),
-            "layer of [1/2]".to_owned(),
-            transfer,
-        );
-        let mut push = std::pin::pin!(push);
-        let is_sending = |event: &Event| matches!(event, Event::TransferProgress { .. });
-        while !self.events.events().iter().any(is_sending) {
-            tokio::select! {
-                outcome = &mut push => return outcome,
-                () = tokio::task::yield_now() => {}
-            }
-        }
-        then(&mut plant);
-        push.await
-    }
-
-    fn requests(&self, method: &str) -> Vec<script::Seen> {
-        self.script.seen().into_iter().filter(|seen| seen.method == method).collect()
-    }
-}
-
-/// Wire row U6: the newest location counts, with its query.
-#[tokio::test]
-async fn a_growing_blob_is_sent_as_it_grows() {
-    let world = World::new("growing.toml");
-    let pushed = world.push_growing("a/b", Plant::seal).await.unwrap();
-    assert_eq!(pushed, Pushed::Uploaded { bytes: 13 });
-    assert_eq!(world.requests("PATCH")[0].body, CONTENT);
-    assert_eq!(world.script.log(), ["POST /v2/a/b/blobs/uploads/", "PATCH /up/1", "PUT /up/2"]);
-    assert_eq!(world.script.unmatched(), [] as [&str; 0]);
-    assert_eq!(world.events.outcomes(), [TransferOutcome::Moved]);
-}
-
-#[tokio::test]
-async fn a_growing_blob_that_is_refused_is_cancelled_and_pushed_when_whole() {
-    // Where the way of streaming ends, and how many sessions there were to cancel.
-    let cases = [("a/closed", 0), ("a/patch", 1), ("a/commit", 1), ("a/cut", 1), ("a/early", 1)];
-    for (name, sessions) in cases {
-        let world = World::new("growing_faults.toml");
-        let outcome = world.push_growing(name, Plant::seal).await;
-        assert!(outcome.is_err(), "{name}: {outcome:?}");
-        assert_eq!(world.requests("DELETE").len(), sessions, "{name}: {:?}", world.script.log());
-        assert_eq!(world.events.outcomes(), [], "the transfer goes on as an ordinary one");
-        assert_eq!(world.events.retries(), 0, "{name}");
-        let pushed = world.push(name, &[]).await.unwrap();
-        assert_eq!(pushed, Pushed::Uploaded { bytes: 13 });
-        let whole = world.requests("PUT").into_iter().next_back().unwrap();
-        assert_eq!(whole.body, CONTENT);
-        assert_eq!(world.script.unmatched(), [] as [&str; 0]);
-    }
-}
-
-#[tokio::test]
-async fn a_growing_blob_that_is_given_up_is_cancelled() {
-    for is_told in [true, false] {
-        let world = World::new("growing.toml");
-        let give_up = |plant: &mut Plant| {
-            if is_told {
-                plant.growth.send_replace(Growth::Abandoned);
-            } else {
-                *plant = Plant::new();
-            }
-        };
-        let error = world.push_growing("a/b", give_up).await.unwrap_err();
-        assert!(matches!(error, Error::Abandoned), "{error}");
-        assert_eq!(world.requests("DELETE").len(), 1);
-        assert_eq!(world.requests("PUT").len(), 0);
-        assert_eq!(world.events.outcomes(), [TransferOutcome::Failed]);
-    }
-}
-
-#[tokio::test]
-async fn a_growing_blob_is_authorised_again_at_each_request() {
-    let world = World::with_login("growing_token.toml", user(), &[]);
-    let pushed = world.push_growing("a/b", Plant::seal).await.unwrap();
-    assert_eq!(pushed, Pushed::Uploaded { bytes: 13 });
-    assert_eq!(world.requests("PATCH").last().unwrap().body, CONTENT);
-    assert_eq!(world.script.unmatched(), [] as [&str; 0]);
-}
-
-/// Wire row U7: a location at another host is followed without the credentials.
-#[tokio::test]
-async fn a_redirected_growing_blob_carries_no_credentials() {
-    let store = play("growing_store.toml", &[]);
-    let other = format!("http://{}", store.address());
-    let world = World::with_login("growing_redirect.toml", user(), &[("other", &other)]);
-    let pushed = world.push_growing("a/b", Plant::seal).await.unwrap();
-    assert_eq!(pushed, Pushed::Uploaded { bytes: 13 });
-    assert_eq!(store.unmatched(), [] as [&str; 0]);
-    assert_eq!(store.seen()[0].body, CONTENT);
-}
-
-#[tokio::test]
 async fn the_first_requests_see_one_challenge() {
     let world = World::new("first_challenge.toml");
     let reference = world.reference("a/b:1");
@@ -443,37 +272,6 @@ async fn the_first_requests_see_one_challenge() {
         seen.path.contains("manifests") && !seen.headers.contains_key("authorization")
     });
     assert_eq!(refused.count(), 1, "{:?}", world.script.log());
-}
-
-/// A source whose file is shorter than it was.
-struct Shrunk;
-
-impl Source for Shrunk {
-    fn size(&self) -> u64 {
-        CONTENT.len() as u64
-    }
-
-    fn open(&self, _offset: u64) -> std::io::Result<Box<dyn std::io::Read + Send>> {
-        Ok(Box::new(&CONTENT[..4]))
-    }
-}
-
-#[tokio::test]
-async fn an_unreadable_source_is_said_and_not_retried() {
-    let world = World::new("mount_accepted.toml");
-    let descriptor = Descriptor::of("x", CONTENT);
-    let repository = world.repository("a/b");
-    let from = ["c/d".parse().unwrap()];
-    let pushed = world.client.push_blob(
-        &repository,
-        &descriptor,
-        Arc::new(Shrunk),
-        &from,
-        TransferId::next(),
-    );
-    let error = pushed.await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Local, "{error}");
-    assert_eq!(world.events.retries(), 0);
 }
 
 #[tokio::test]
@@ -526,64 +324,6 @@ async fn mirrors_come_first_and_get_no_credentials_of_the_registry() {
     assert_eq!(mirror.unmatched(), [] as [&str; 0]);
     assert_eq!(mirror.seen().len(), 3);
     assert_eq!(world.script.unmatched(), [] as [&str; 0]);
-}
-
-/// Starts a server that speaks TLS only and answers everything with an empty 200; returns its
-/// address and the PEM text of its certificate.
-fn start_tls() -> (String, String) {
-    let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key.unwrap())
-        .unwrap();
-    let config = Arc::new(config);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut stream = rustls::StreamOwned::new(connection, stream);
-            let mut buffer = [0; 4096];
-            // Plain HTTP ends here: what arrives is not TLS.
-            if std::io::Read::read(&mut stream, &mut buffer).is_ok() {
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\nconnection: close\r\n\r\n";
-                let _ = std::io::Write::write_all(&mut stream, answer);
-                let _ = std::io::Write::write_all(&mut stream, CONTENT);
-            }
-        }
-    });
-    (address, signed.cert.pem())
-}
-
-#[tokio::test]
-async fn tls_on_this_machine_is_found_and_its_certificate_verified() {
-    let (address, pem) = start_tls();
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("ca.pem");
-    fs_err::write(&file, pem).unwrap();
-    let repository = format!("{address}/x").parse::<Reference>().unwrap().repository;
-    let fetch = async |change: &dyn Fn(&mut ClientOptions)| {
-        let world = World::with(play("upstream.toml", &[]), change);
-        let descriptor = Descriptor::of("x", CONTENT);
-        let fetched = world.client.fetch_blob_bytes(&repository, &descriptor, 100).await;
-        assert_eq!(world.events.retries(), 0);
-        fetched
-    };
-    let error = fetch(&|_| {}).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Network);
-    assert!(text_of(&error).contains("invalid peer certificate"), "{}", text_of(&error));
-    let trusted = fetch(&|options| options.ca_files.push(file.clone())).await;
-    assert_eq!(trusted.unwrap(), CONTENT);
-    let registry: crate::image::RegistryName = address.parse().unwrap();
-    let insecure = fetch(&|options| options.hosts.allow_insecure(registry.clone())).await;
-    assert_eq!(insecure.unwrap(), CONTENT);
-    let missing = directory.path().join("missing.pem");
-    let error = fetch(&|options| options.ca_files.push(missing.clone())).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Settings, "{error}");
 }
 
 #[tokio::test]

@@ -242,9 +242,9 @@ async fn a_mount_that_amazons_registry_does_not_make_is_an_upload() {
 #[tokio::test]
 async fn artifactory_gets_a_blob_without_a_session() {
     let world = World::uploads();
-    let pushed = world.push("a/single", &["c/d"]).await.unwrap();
+    let pushed = world.push("a/single", &["c/d", "a/single"]).await.unwrap();
     assert_eq!(pushed, Pushed::Uploaded { bytes: 13 });
-    assert_eq!(world.requests("HEAD").len(), 1);
+    assert_eq!(world.requests("HEAD").len(), 1, "by whose answer it is known");
     assert_eq!(world.requests("POST").len(), 1);
     assert_eq!(world.requests("PUT").len(), 0);
     assert_eq!(world.requests("POST")[0].body, CONTENT);
