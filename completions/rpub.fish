@@ -1196,7 +1196,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l append -d 'Add to what the name stands for, if anything'
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help'
@@ -1230,7 +1230,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help'
@@ -1262,8 +1262,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l local -d 'Work on indexes of the store instead of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l dry-run -d 'Print the index that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l local -d 'Work on what is in the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s t -l tag -d 'Give the result this name and leave the index as it is [default: edit in place] (repeatable)' -r
@@ -1294,8 +1294,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l local -d 'Work on indexes of the store instead of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l dry-run -d 'Print the index that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l local -d 'Work on what is in the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s a -l annotation -d 'Set an annotation (repeatable)' -r
@@ -1328,8 +1328,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l local -d 'Work on indexes of the store instead of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l dry-run -d 'Print the index that would be made, and push nothing'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l local -d 'Work on what is in the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1418,7 +1418,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l registry-token-file
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l rewrite-timestamp -d 'Also let no file in the layers be newer than --time'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l to-oci -d 'Change Docker\'s media types to OCI\'s'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l to-docker -d 'Change OCI\'s media types to Docker\'s'
-complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s h -l help -d 'Print help'
@@ -1455,7 +1455,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand append" -l src-authfile -d 'Lo
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l set-base-image-annotations -d 'Annotate the result with name and digest of its base'
-complete -c rpub -n "__fish_rpub_using_subcommand append" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -s h -l help -d 'Print help'
@@ -1489,7 +1489,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l authfile -d 'Look 
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
-complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s h -l help -d 'Print help'
@@ -1525,7 +1525,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l src-authfile -d 'Lo
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l check -d 'Only say whether the base has moved on; exit with 1 if it has'
-complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l local -d 'Work on images of the store instead of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s h -l help -d 'Print help'
