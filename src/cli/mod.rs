@@ -21,6 +21,7 @@ mod lock;
 mod login;
 mod manifest;
 mod manifest_diff;
+mod mirror;
 mod mutate;
 mod names;
 mod output;
@@ -151,6 +152,7 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
             import::import(context, args).await
         }
         Command::Copy(args) => copy::copy(context, *args).await,
+        Command::Mirror(family) => mirror::run(context, *family).await,
         Command::Index(command) => index::run(context, command).await,
         Command::Mutate(args) => mutate::mutate(context, *args).await,
         Command::Append(args) => mutate::append(context, args).await,

@@ -254,6 +254,32 @@ pub(crate) fn platform(given: Option<&str>) -> Result<Platform, Error> {
     })
 }
 
+/// Returns the variables that a mirror file may name.
+pub(crate) fn variables() -> BTreeMap<String, String> {
+    let texts = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.collect()
+}
+
+/// Which of several parts the scheduler that runs this wants done.
+pub(crate) struct ScheduledShard {
+    /// The part, from 1.
+    pub(crate) index: Option<String>,
+    /// Of how many.
+    pub(crate) count: Option<String>,
+}
+
+/// Returns what the scheduler says: GitLab and others by `CI_NODE_INDEX`, which counts from 1, a
+/// Kubernetes Indexed Job by `JOB_COMPLETION_INDEX`, which counts from 0.
+pub(crate) fn shard() -> ScheduledShard {
+    let completion = variable("JOB_COMPLETION_INDEX").map(|text| match text.parse::<u32>() {
+        Ok(index) => index.saturating_add(1).to_string(),
+        Err(_) => text,
+    });
+    let index = completion.or_else(|| variable("CI_NODE_INDEX"));
+    ScheduledShard { index, count: variable("CI_NODE_TOTAL") }
+}
+
 /// Turns on the developers' log when `RPUB_LOG` asks for it, as in `RPUB_LOG=rpub=debug`.
 pub(crate) fn start_log() {
     if let Some(filter) = variable("RPUB_LOG") {

@@ -18,6 +18,7 @@ mod layout;
 mod lock;
 mod login;
 mod memory;
+mod mirror;
 mod objects;
 mod place;
 mod prune;
@@ -58,6 +59,10 @@ pub use login::{
     Access, LoginPlace, LoginReport, Verify, authorization, explain_credential, login, logout,
     logout_all, whoami,
 };
+pub use mirror::{
+    ExtraTags, MirrorInput, MirrorItem, MirrorOutcome, MirrorPlan, MirrorReport, MirrorStep, Quota,
+    QuotaCost, Reading, Recheck, mirror, plan_mirror,
+};
 pub use objects::{
     ArtifactAnnotations, ArtifactFile, ArtifactNode, ArtifactToPull, ArtifactToPush, BlobSource,
     Existing, ListRequest, ManifestToPut, PulledArtifact, TagOrder, UntaggedBy, artifact_tree,
@@ -84,6 +89,7 @@ pub use crate::credentials::{
     TokenSource,
 };
 pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
+pub use crate::mirror::{Dialect as MirrorDialect, Shard};
 pub use crate::registry::{
     Headers, HostSettings, Ping, Referrers, ReferrersSource, RegistryKind, RetryPolicy, Transport,
     Wanted,

@@ -93,10 +93,13 @@ impl Top {
         let name = source.to_string();
         let (place, manifest) = match source {
             ImageSource::Registry(reference) => {
-                let manifest = session.client.manifest(reference).await.map_err(|error| {
-                    Error::from(error).about(format!("failed to read `{name}`"))
-                })?;
-                (Place::Repository(reference.repository.clone()), manifest)
+                let place = Place::Repository(reference.repository.clone());
+                let read = match &reference.digest {
+                    Some(digest) => place.manifest(session, digest, None).await,
+                    None => session.client.manifest(reference).await.map_err(Error::from),
+                };
+                let about = |error: Error| error.about(format!("failed to read `{name}`"));
+                (place, read.map_err(about)?)
             }
             ImageSource::Store(text) => {
                 let (store, text) = (session.store.clone(), text.clone());
@@ -167,13 +170,10 @@ impl Place {
         media_type: Option<&str>,
     ) -> Result<Manifest, Error> {
         match self {
-            Self::Repository(repository) => {
-                let reference = Reference::by_digest(repository.clone(), digest.clone());
-                let mut manifest = session.client.manifest(&reference).await?;
-                // Verified by it; the parser computes SHA-256.
-                manifest.digest = digest.clone();
-                Ok(manifest)
+            Self::Repository(repository) if session.counts_pulls(repository) => {
+                read_once(session, repository, digest).await
             }
+            Self::Repository(repository) => read(session, repository, digest).await,
             Self::Store => {
                 let (store, wanted) = (session.store.clone(), digest.clone());
                 let found = blocking(move || store.manifest(&wanted)).await?;
@@ -227,4 +227,34 @@ impl Place {
         }
         Ok(Some(ImageConfig::parse(&self.config_bytes(session, &image.config).await?)?))
     }
+}
+
+/// Reads a manifest of a registry by its digest.
+async fn read(
+    session: &Session,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Manifest, Error> {
+    let reference = Reference::by_digest(repository.clone(), digest.clone());
+    let mut manifest = session.client.manifest(&reference).await?;
+    // Verified by it; the parser computes SHA-256.
+    manifest.digest = digest.clone();
+    Ok(manifest)
+}
+
+/// Reads a manifest that counts against a quota: out of the store when it was read before.
+async fn read_once(
+    session: &Session,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Manifest, Error> {
+    let _turn = session.arrivals.turn(digest).await;
+    let (store, wanted) = (session.store.clone(), digest.clone());
+    if let Some(kept) = blocking(move || store.manifest(&wanted)).await? {
+        return Ok(kept);
+    }
+    let manifest = read(session, repository, digest).await?;
+    let (store, kept) = (session.store.clone(), manifest.clone());
+    blocking(move || store.put_manifest(&kept)).await?;
+    Ok(manifest)
 }

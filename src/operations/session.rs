@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::credentials::{Credentials, Locations, Lookup};
 use crate::event::{Event, Finding, Sink};
-use crate::image::{Digest, RegistryName, Repository, RepositoryName};
+use crate::image::{DEFAULT_REGISTRY, Digest, RegistryName, Repository, RepositoryName};
 use crate::registry::{self, Client, ClientOptions, Headers, HostSettings, Hosts, RetryPolicy};
 use crate::remote::GitSettings;
 use crate::store::{SharedLock, Store};
@@ -153,6 +153,13 @@ impl Session {
             .filter(|repository| repository.registry == *registry)
             .map(|repository| repository.name)
             .collect()
+    }
+
+    /// Returns whether reading a manifest of `repository` counts against a quota: Docker Hub's does,
+    /// and other registries say so.
+    pub(super) fn counts_pulls(&self, repository: &Repository) -> bool {
+        repository.registry.as_str() == DEFAULT_REGISTRY
+            || self.client.rate_limit(repository).is_some()
     }
 
     /// Returns whether pulls of `repository` go to itself and nowhere else, so that what was read

@@ -17,6 +17,8 @@
 //!                         last use
 //! cache/listings/<hex>    the files that a content digest in a record stands for, compressed
 //! remote/<kind>/<hex>/    what builds got by http and git (the room `remote`), by address or digest
+//! mirror/<hex>            what a mirror knows of a repository that it fills (lines of JSON of the room
+//!                         `operations`), by the digest of its name
 //! registries.json         what was learnt about registries (JSON of the room `operations`)
 //! locks/                  empty files to `flock`
 //! tmp/                    files about to be renamed, and directories of running steps
@@ -49,6 +51,7 @@ mod collect;
 mod error;
 mod evict;
 mod index;
+mod journal;
 mod lock;
 mod notes;
 mod open;
@@ -66,6 +69,7 @@ pub use collect::{Reaching, Reclaimed};
 pub use error::{Error, Result};
 pub use evict::Evicted;
 pub use index::ImageEntry;
+pub use journal::Journal;
 pub use lock::{ExclusiveLock, SharedLock};
 pub use notes::PushNote;
 pub use open::Store;

@@ -18,6 +18,7 @@ mod harness;
 mod images;
 mod kill;
 mod lock;
+mod mirror;
 mod mounts;
 mod multi_platform;
 mod outputs;

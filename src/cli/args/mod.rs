@@ -7,6 +7,7 @@ mod copy;
 mod edit;
 mod index;
 mod lock;
+mod mirror;
 mod network;
 mod objects;
 mod serve;
@@ -36,6 +37,9 @@ pub(crate) use index::{
     IndexInspectArgs, IndexRmArgs,
 };
 pub(crate) use lock::{LockArgs, SecretArgs};
+pub(crate) use mirror::{
+    MirrorArgs, MirrorCommand, MirrorFamily, MirrorFileArgs, MirrorPlanArgs, MirrorTool,
+};
 pub(crate) use network::NetworkArgs;
 pub(crate) use objects::{
     BlobCommand, BlobGetArgs, BlobHeadArgs, BlobPutArgs, BlobRmArgs, DigestArgs, ManifestCommand,
@@ -130,6 +134,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Copy an image with all platforms and signatures, between registries and files
     Copy(Box<CopyArgs>),
+    /// Bring images of many registries where a file says, and only what has changed
+    Mirror(Box<MirrorFamily>),
     /// Make and edit indexes, which hold the images of several platforms under one name
     #[command(subcommand)]
     Index(IndexCommand),

@@ -19,9 +19,11 @@ mod pipe;
 mod relay;
 mod spool;
 mod tree;
+mod weight;
 
 pub use carrier::Carrier;
 pub use companions::is_digest_tag;
 pub use delivery::{Arrival, CopyTarget, Delivered, is_taken};
 pub use image::{Carry, CopiedImage, CopyJob, CopyOptions, copy_image, copy_images};
 pub use tree::{IndexShape, Trimmed};
+pub(super) use weight::{Weight, weigh};

@@ -15,6 +15,9 @@ const LINGER_BYTES: u64 = 1 << 30;
 /// How long the proxy lingers for a client that has stopped sending.
 const LINGER: Duration = Duration::from_secs(2);
 const PIECE_BYTES: usize = 64 << 10;
+/// What Docker Hub says with status 429, headers included.
+const USED_UP: &str = "Too Many Requests\r\nratelimit-limit: 100;w=21600\r\n\
+                       ratelimit-remaining: 0;w=21600\r\nretry-after: 7200";
 
 /// How a proxy behaves.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +34,8 @@ pub(crate) struct Manners {
     pub(crate) ignores_ranges: bool,
     /// Connections that break.
     pub(crate) cuts: Vec<Cut>,
+    /// Lets only so many manifests be read, as Docker Hub does in six hours.
+    pub(crate) pulls: Option<u32>,
 }
 
 /// A connection that breaks.
@@ -188,6 +193,7 @@ struct Passage<'a> {
     bytes_per_second: Option<u32>,
     ignores_ranges: bool,
     is_refused: bool,
+    is_used_up: bool,
 }
 
 /// Why a request was not passed on to its end.
@@ -197,6 +203,7 @@ enum Stopped {
     Early,
     TooLarge,
     NotAllowed,
+    UsedUp,
 }
 
 impl From<io::Error> for Stopped {
@@ -216,6 +223,7 @@ fn serve(client: &TcpStream, registry: &str, state: &Mutex<State>) {
     let refusal = match outcome {
         Err(Stopped::TooLarge) => Some((413, "Request Entity Too Large")),
         Err(Stopped::NotAllowed) => Some((405, "Method Not Allowed")),
+        Err(Stopped::UsedUp) => Some((429, USED_UP)),
         Ok(()) | Err(Stopped::Broken | Stopped::Early) => None,
     };
     if let Some((status, reason)) = refusal {
@@ -237,10 +245,28 @@ fn begin<'a>(state: &'a Mutex<State>, method: &str, target: &str) -> (Passage<'a
     let cut = locked.manners.cuts.iter().find(fits).cloned();
     let mut refused = locked.manners.refused.iter();
     let is_refused = refused.any(|(refused, part)| *refused == method && target.contains(part));
+    // Not lists of referrers, which are mostly not there.
+    let is_list = target.contains("/manifests/sha256-");
+    let is_pull = method == "GET" && target.contains("/manifests/") && !is_list;
+    let mut is_used_up = false;
+    if let Some(left) = locked.manners.pulls.as_mut().filter(|_| is_pull) {
+        is_used_up = *left == 0;
+        *left = left.saturating_sub(1);
+    }
     let (status, sent, received, head, end) = (0, 0, 0, 0, 0);
     locked.passed.push(Passed { method, target, status, sent, received, head, begin, end });
     let Manners { max_body, latency, bytes_per_second, ignores_ranges, .. } = locked.manners;
-    (Passage { state, index, cut, max_body, bytes_per_second, ignores_ranges, is_refused }, latency)
+    let passage = Passage {
+        state,
+        index,
+        cut,
+        max_body,
+        bytes_per_second,
+        ignores_ranges,
+        is_refused,
+        is_used_up,
+    };
+    (passage, latency)
 }
 
 impl Passage<'_> {
@@ -264,6 +290,9 @@ impl Passage<'_> {
         }
         if self.is_refused {
             return Err(Stopped::NotAllowed);
+        }
+        if self.is_used_up {
+            return Err(Stopped::UsedUp);
         }
         let mut upstream = TcpStream::connect(registry)?;
         let is_kept = |line: &&str| {
