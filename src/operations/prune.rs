@@ -155,12 +155,16 @@ const DEFAULT_BYTES: std::ops::RangeInclusive<u64> = (10 << 30)..=(100 << 30);
 
 /// Returns a fifth of the file system, within [`DEFAULT_BYTES`].
 fn default_bytes(store: &Store) -> Result<u64, Error> {
+    Ok((file_system_bytes(store)? / 5).clamp(*DEFAULT_BYTES.start(), *DEFAULT_BYTES.end()))
+}
+
+/// Returns how large the file system is that the store is on. Blocks.
+pub(super) fn file_system_bytes(store: &Store) -> Result<u64, Error> {
     let stat = rustix::fs::statvfs(store.root()).map_err(|error| {
         let message = "failed to find out how large the store's file system is";
         Error::new(Kind::Internal, message).because(std::io::Error::from(error))
     })?;
-    let whole = stat.f_blocks.saturating_mul(stat.f_frsize);
-    Ok((whole / 5).clamp(*DEFAULT_BYTES.start(), *DEFAULT_BYTES.end()))
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
 }
 
 /// Measures trees, by the worker where some belong to mapped ids.

@@ -45,8 +45,14 @@ impl Candidates {
 
 /// Reads the registry of `?ns=`.
 pub(super) fn registry(host: &str) -> Result<RegistryName, Failure> {
-    let host = if DOCKER_HOSTS.contains(&host) { DEFAULT_REGISTRY } else { host };
-    host.parse().map_err(|error| Failure::because(Code::NameInvalid, &error))
+    let registry = host.parse().map_err(|error| Failure::because(Code::NameInvalid, &error))?;
+    Ok(canonical(registry))
+}
+
+/// Returns the name under which images of a registry are known.
+pub(super) fn canonical(registry: RegistryName) -> RegistryName {
+    let is_hub = DOCKER_HOSTS.contains(&registry.as_str());
+    if is_hub { DEFAULT_REGISTRY.parse().expect("a valid name") } else { registry }
 }
 
 /// Returns the shortest name by which a repository is found without `?ns=`; `None` for one of a

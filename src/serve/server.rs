@@ -61,7 +61,7 @@ pub enum Served {
 }
 
 /// Serves images on `listener` until `shutdown` is done, then lets requests under way end,
-/// for ten seconds at most.
+/// for ten seconds at most. Calls `ready` when everything that is needed was found.
 ///
 /// # Errors
 ///
@@ -70,9 +70,11 @@ pub enum Served {
 pub async fn serve(
     listener: TcpListener,
     options: ServeOptions,
+    ready: impl FnOnce(),
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     let state = State::open(options).await?;
+    ready();
     let (stop, stopped) = watch::channel(());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();

@@ -14,7 +14,7 @@ use super::cache::Cache;
 use super::content::Content;
 use super::find::Indexes;
 use super::handler::Head;
-use super::names::Candidates;
+use super::names::{self, Candidates};
 use super::reply::{Code, Failure};
 use super::tls::Tls;
 use super::{Error, Result, ServeOptions, Served};
@@ -75,7 +75,7 @@ impl State {
             content,
             pushes,
             cache,
-            registries,
+            registries: registries.into_iter().map(names::canonical).collect(),
             indexes: Indexes::default(),
             tls: None,
             events,
@@ -155,8 +155,8 @@ impl State {
 
     /// Gives back what has not been used for a while, and looks for new certificates.
     pub(super) async fn tidy(self: &Arc<Self>) {
-        if let Some(cache) = self.cache.clone() {
-            tokio::spawn(cache.make_room());
+        if let Some(cache) = &self.cache {
+            cache.bound();
         }
         if self.tls.is_some() {
             let refresh = |state: &Self| Ok(state.tls.as_ref().map_or(Ok(()), Tls::refresh)?);

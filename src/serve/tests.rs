@@ -25,7 +25,7 @@ impl Sink for Record {
     }
 }
 
-struct Server {
+pub(super) struct Server {
     address: SocketAddr,
     store: Store,
     events: Arc<Record>,
@@ -35,12 +35,16 @@ struct Server {
 
 impl Server {
     fn start(store: &Store, read_only: bool) -> Self {
-        let events = Arc::new(Record::default());
         let served = if read_only {
             Served::ReadOnly(Arc::new(store.clone()))
         } else {
             Served::Store(store.clone())
         };
+        Self::serve(store, served)
+    }
+
+    pub(super) fn serve(store: &Store, served: Served) -> Self {
+        let events = Arc::new(Record::default());
         let registries = ["localhost", "docker.io"].map(|name| name.parse().unwrap()).to_vec();
         let options = ServeOptions { served, registries, tls: None, events: events.clone() };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -56,13 +60,23 @@ impl Server {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let stopped = async { drop(stopped.await) };
-                serve(listener, options, stopped).await.unwrap();
+                serve(listener, options, || (), stopped).await.unwrap();
             });
         });
         Self { address, store: store.clone(), events, stop: Some(stop), thread: Some(thread) }
     }
 
-    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(super) fn events(&self) -> Vec<Event> {
+        self.events.0.lock().unwrap().clone()
+    }
+
+    pub(super) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
         for (name, value) in headers {
@@ -76,7 +90,7 @@ impl Server {
         Answer::parse(&bytes)
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(super) fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], b"")
     }
 
@@ -106,10 +120,10 @@ impl Drop for Server {
     }
 }
 
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
@@ -125,17 +139,17 @@ impl Answer {
         Self { status, headers: lines.map(header).collect(), body: bytes[end + 4..].to_vec() }
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(key, _)| key == name);
         found.map_or("", |(_, value)| value.as_str())
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
     #[track_caller]
-    fn assert_error(&self, status: u16, code: &str) {
+    pub(super) fn assert_error(&self, status: u16, code: &str) {
         assert_eq!((self.status, self.json()["errors"][0]["code"].as_str()), (status, Some(code)));
     }
 }

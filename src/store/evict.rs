@@ -62,8 +62,8 @@ impl Store {
         }
     }
 
-    /// Removes images that may go, those unused for longest first, until they take `max_bytes` at
-    /// most; and blobs that nothing needs. `None`, and nothing is removed, when another command uses
+    /// Removes images that may go, when they take more than `max_bytes`: those unused for longest
+    /// first, until a tenth is free. And blobs that nothing needs. `None`, and nothing is removed, when another command uses
     /// the store. Blocks, for half a second when the store is in use.
     ///
     /// Whoever reads a blob reads on: its file has no name any more, but is there until it is closed.
@@ -82,7 +82,11 @@ impl Store {
             std::thread::sleep(BETWEEN_TRIES);
         }
         let images = self.evictable()?;
-        let victims = choose(&images, max_bytes, SystemTime::now());
+        let victims = if total(images.iter()) > max_bytes {
+            choose(&images, max_bytes - max_bytes / 10, SystemTime::now())
+        } else {
+            HashSet::new()
+        };
         if !victims.is_empty() {
             self.retain_images(|image| {
                 !image.evictable || !victims.contains(&image.descriptor.digest)

@@ -28,7 +28,8 @@ pub(crate) struct ServeArgs {
     /// Ask again after so long what a cached tag names
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration::parse, requires = "proxy")]
     pub(crate) revalidate: Duration,
-    /// Let cached images take so much at most; those unused for longest go
+    /// Let cached images take so much at most; those unused for longest go [default: half of the
+    /// file system]
     #[arg(long, value_name = "SIZE", requires = "proxy")]
     pub(crate) max_size: Option<String>,
     /// Speak TLS with this certificate, in PEM; a new one in the file is used at once

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::image::{DEFAULT_REGISTRY, Digest, RegistryName};
 use crate::serve::{CacheOptions, ServeOptions, Served, TlsFiles, serve as serve_images};
 
+use super::prune::file_system_bytes;
 use super::session::blocking;
 use super::{Error, Kind, Session};
 use archived::Archived;
@@ -50,7 +51,7 @@ pub struct CacheRequest {
     pub registries: Vec<RegistryName>,
     /// For how long a tag is believed without asking again.
     pub revalidate: Duration,
-    /// The most bytes that cached images may take.
+    /// The most bytes that cached images may take; without it, half of the store's file system.
     pub max_bytes: Option<u64>,
 }
 
@@ -73,10 +74,6 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let ServeRequest { listen, name, what, tls } = request;
-    let failed =
-        |error| Error::new(Kind::User, format!("failed to listen at `{listen}`")).because(error);
-    let listener = tokio::net::TcpListener::bind(&listen).await.map_err(failed)?;
-    ready(listener.local_addr().map_err(failed)?);
     let store = session.store.clone();
     let hub = || DEFAULT_REGISTRY.parse().expect("a valid name");
     let (served, registries) = match what {
@@ -94,7 +91,11 @@ pub async fn serve(
         }
     };
     let options = ServeOptions { served, registries, tls, events: session.sink.clone() };
-    Ok(serve_images(listener, options, shutdown).await?)
+    let failed =
+        |error| Error::new(Kind::User, format!("failed to listen at `{listen}`")).because(error);
+    let listener = tokio::net::TcpListener::bind(&listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok(serve_images(listener, options, || ready(address), shutdown).await?)
 }
 
 fn cache_options(session: &Session, request: CacheRequest) -> Result<CacheOptions, Error> {
@@ -103,6 +104,10 @@ fn cache_options(session: &Session, request: CacheRequest) -> Result<CacheOption
     let client = client.map_err(|error| Error::new(Kind::Internal, error))?;
     let session = Session { client, ..session.clone() };
     let CacheRequest { registries, revalidate, max_bytes } = request;
+    let max_bytes = match max_bytes {
+        Some(bytes) => bytes,
+        None => file_system_bytes(&session.store)? / 2,
+    };
     Ok(CacheOptions {
         store: session.store.clone(),
         upstream: Arc::new(Registries(session)),

@@ -20,6 +20,8 @@ mod fetch;
 mod fresh;
 mod lists;
 mod manifests;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -31,7 +33,7 @@ use crate::event::{Event, Sink};
 use crate::image::{Digest, Reference, RegistryName, Repository};
 use crate::store::Store;
 
-use super::names::Candidates;
+use super::names::{self, Candidates};
 use super::reply::{Code, Failure, Reply, With as _};
 use super::upstream::{Asked, Upstream, UpstreamError, Why};
 use fetch::Flights;
@@ -47,8 +49,8 @@ pub struct CacheOptions {
     pub registries: Vec<RegistryName>,
     /// For how long a tag is believed without asking again.
     pub revalidate: Duration,
-    /// The most bytes that cached images may take; without it, they stay.
-    pub max_bytes: Option<u64>,
+    /// The most bytes that cached images may take.
+    pub max_bytes: u64,
     /// What upstream is told in `Via` headers: a request with it comes from this very cache.
     pub via: String,
 }
@@ -58,7 +60,7 @@ pub(super) struct Cache {
     store: Store,
     upstream: Arc<dyn Upstream>,
     registries: Vec<RegistryName>,
-    max_bytes: Option<u64>,
+    max_bytes: u64,
     via: String,
     events: Arc<dyn Sink>,
     freshness: Freshness,
@@ -67,9 +69,11 @@ pub(super) struct Cache {
     flights: Flights,
     /// Sizes of blobs, from the manifests that passed.
     sizes: Sizes,
-    /// Bytes of cached images, roughly: counted exactly when it matters.
+    /// Bytes of cached images, roughly: they are counted exactly when they seem too many, and at
+    /// first they do.
     bytes: AtomicU64,
-    evicting: tokio::sync::Mutex<()>,
+    /// When they were counted last; held while they are.
+    evicting: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
 
 /// What is served is not what upstream has now, for all that is known.
@@ -98,7 +102,7 @@ impl Cache {
         Self {
             store,
             upstream,
-            registries,
+            registries: registries.into_iter().map(names::canonical).collect(),
             max_bytes,
             via,
             events,
@@ -107,7 +111,7 @@ impl Cache {
             turns: Turns::default(),
             flights: Flights::default(),
             sizes: Sizes::default(),
-            bytes: AtomicU64::new(0),
+            bytes: AtomicU64::new(evict::NOT_COUNTED),
             evicting: tokio::sync::Mutex::default(),
         }
     }
