@@ -3175,7 +3175,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand serve" -l listen -d 'Listen on
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l name -d 'Keep what is pushed under this registry name' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l proxy -d 'Be a pull-through cache of this registry; the first one is meant by names without a registry' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l revalidate -d 'Ask again after so long what a cached tag names' -r
-complete -c rpub -n "__fish_rpub_using_subcommand serve" -l max-size -d 'Let cached images take so much at most; those unused for longest go' -r
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l max-size -d 'Let cached images take so much at most; those unused for longest go [default: half of the file system]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l tls-cert -d 'Speak TLS with this certificate, in PEM; a new one in the file is used at once' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l tls-key -d 'The key of the certificate' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l tls-client-ca -d 'Serve only clients with a certificate of these authorities' -r -F
