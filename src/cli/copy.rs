@@ -166,6 +166,7 @@ fn report(
     for (job, copied) in jobs.iter().zip(copies) {
         let copied = match copied {
             Ok(copied) => copied,
+            Err(error) if jobs.len() == 1 => return Err(error),
             Err(error) => {
                 failures.push(error);
                 continue;

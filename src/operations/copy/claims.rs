@@ -16,6 +16,8 @@ pub(super) enum Stage {
     Arrived,
     /// A manifest in the repository holds it: registries mount it from there for sure.
     Committed,
+    /// The image failed before.
+    Failed,
 }
 
 /// The claims of all images of a run.
@@ -55,7 +57,9 @@ pub(super) struct Following {
 impl Following {
     /// Waits until the claim is at `stage`; `false` when that will never be.
     pub(super) async fn reaches(&self, stage: Stage) -> bool {
-        self.stage.clone().wait_for(|now| *now >= stage).await.is_ok()
+        let mut now = self.stage.clone();
+        let reached = now.wait_for(|now| *now >= stage).await;
+        reached.is_ok_and(|now| *now != Stage::Failed)
     }
 }
 
@@ -67,6 +71,21 @@ pub(super) struct Share(HashMap<Digest, Role>);
 impl Share {
     pub(super) fn role(&self, blob: &Digest) -> Option<&Role> {
         self.0.get(blob)
+    }
+
+    /// Says that nothing more is brought.
+    pub(super) fn fail(&self) {
+        for role in self.0.values() {
+            if let Role::Lead(stage) = role {
+                stage.send_if_modified(|now| {
+                    let is_open = *now == Stage::Moving;
+                    if is_open {
+                        *now = Stage::Failed;
+                    }
+                    is_open
+                });
+            }
+        }
     }
 
     /// Says that the image is there, whole.
@@ -114,8 +133,10 @@ fn role(
 ) -> Role {
     let key = (repository.registry.clone(), blob.clone());
     // Whoever failed has dropped the sender before the end.
-    let is_live = |claim: &&Claim| {
-        *claim.stage.borrow() == Stage::Committed || claim.stage.has_changed().is_ok()
+    let is_live = |claim: &&Claim| match *claim.stage.borrow() {
+        Stage::Committed => true,
+        Stage::Failed => false,
+        Stage::Moving | Stage::Arrived => claim.stage.has_changed().is_ok(),
     };
     if let Some(claim) = claims.get(&key).filter(is_live) {
         let Claim { image: leader, repository, stage } = claim.clone();
@@ -152,7 +173,7 @@ mod tests {
             panic!("the blob is claimed")
         };
         assert_eq!(following.repository, repository("r.example/a"));
-        drop(first);
+        first[0].fail();
         assert!(!following.reaches(Stage::Arrived).await);
         let third = claims.claim(3, &[Some(repository("r.example/c"))], &blobs[..1]);
         assert!(matches!(third[0].role(&blobs[0].digest), Some(Role::Lead(_))));

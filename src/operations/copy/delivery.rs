@@ -137,6 +137,7 @@ impl Delivery {
 
     /// Takes note of what keeps the copy from being there; the first is told.
     pub(super) fn fail(&self, error: Error) {
+        self.share.fail();
         self.state().failure.get_or_insert(error);
     }
 

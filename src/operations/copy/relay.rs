@@ -278,3 +278,70 @@ impl SpoolWriter {
         self.thread.await.map_err(io::Error::other).and_then(|done| done).map_err(failed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Discard;
+    use crate::operations::SessionSettings;
+
+    fn fetch(store: &std::path::Path, content: &[u8]) -> Fetch {
+        let settings = SessionSettings { store: store.to_owned(), ..SessionSettings::default() };
+        let session = Session::open(settings, Arc::new(Discard)).expect("a session");
+        let repository = "r.example/a".parse::<crate::image::Reference>().expect("valid");
+        Fetch {
+            session,
+            repository: repository.repository,
+            descriptor: Descriptor::of("x", content),
+            room: SpoolRoom::new(),
+            failure: Arc::default(),
+        }
+    }
+
+    /// Gives chunks to a reader that begins to read only when all are given.
+    async fn give_all(fetch: &Fetch, chunks: &[Bytes]) -> Vec<u8> {
+        let (pipe, mut reader) = Pipe::new();
+        let patience = Duration::ZERO;
+        let mut outlet = Outlet { fetch, pipe: &pipe, patience, passed: 0, rest: None };
+        for chunk in chunks {
+            assert!(outlet.give(chunk.clone()).await.expect("given"));
+        }
+        let (writer, _room) = outlet.rest.take().expect("the reader is behind");
+        writer.finish(fetch).await.expect("written");
+        pipe.finish(End::Whole);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        read.await.expect("joined").expect("read")
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_the_rest_out_of_a_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let chunks: Vec<Bytes> = (0..40u8).map(|at| Bytes::from(vec![at; 64 << 10])).collect();
+        let content: Vec<u8> = chunks.concat();
+        let fetch = fetch(directory.path(), &content);
+        assert!(give_all(&fetch, &chunks).await == content);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_gone_ends_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fetch = fetch(directory.path(), b"content");
+        let (pipe, reader) = Pipe::new();
+        let patience = PATIENCE;
+        let mut outlet = Outlet { fetch: &fetch, pipe: &pipe, patience, passed: 0, rest: None };
+        drop(reader);
+        assert!(!outlet.give(Bytes::from_static(b"content")).await.expect("offered"));
+    }
+
+    #[tokio::test]
+    async fn what_breaks_is_never_the_end() {
+        let (pipe, mut reader) = Pipe::new();
+        assert_eq!(pipe.offer(Bytes::from_static(b"half")), Offer::Taken);
+        pipe.finish(End::Broken);
+        let read = tokio::task::spawn_blocking(move || reader.read_to_end(&mut Vec::new()));
+        assert!(read.await.expect("joined").is_err());
+    }
+}

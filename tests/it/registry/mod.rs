@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod auth;
+mod copies;
 mod downloads;
 mod editing;
 mod faults;
