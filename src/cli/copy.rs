@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::image::{Platform, Reference, Tag, media_type};
 use crate::operations::{
-    self, Arrival, Carrier, Carry, CopiedImage, CopyJob, CopyOptions, CopyTarget, Delivered, Error,
-    ForeignLayers, ImageSource, IndexShape, Kind, ListRequest, Traffic,
+    self, Arrival, Carrier, Carry, CopiedImage, CopyJob, CopyOptions, CopyTarget, Delivered,
+    EditTarget, Error, ForeignLayers, ImageSource, IndexShape, Kind, ListRequest, Traffic,
 };
 
 use super::Context;
 use super::args::{CopyArgs, CopyContentArgs};
 use super::build::reference;
-use super::edit::{image_source, interruptible, platform};
+use super::edit::{self, image_source, interruptible, platform};
 use super::output::{Format, from_template, print, write_file};
 use super::render::bytes;
 
@@ -34,6 +34,9 @@ pub(super) async fn copy(context: &Context, args: CopyArgs) -> Result<(), Error>
     if let Some(twice) = targets.iter().enumerate().find(|(at, it)| targets[..*at].contains(it)) {
         return Err(Error::new(Kind::Settings, format!("the target `{}` is given twice", twice.1)));
     }
+    if !args.conversion.is_empty() {
+        return convert(context, &args, &source, &targets).await;
+    }
     let carrier = Carrier::new(&context.session);
     let jobs = if args.all_tags {
         every_tag(context, &carrier, &source, &targets, &options).await?
@@ -48,6 +51,42 @@ pub(super) async fn copy(context: &Context, args: CopyArgs) -> Result<(), Error>
     };
     interruptible(Box::pin(copying)).await?;
     report(context, &args, &jobs, copies.into_iter().flatten().collect())
+}
+
+/// Copies an image in another form: with other bytes, so under other digests.
+async fn convert(
+    context: &Context,
+    args: &CopyArgs,
+    source: &ImageSource,
+    targets: &[CopyTarget],
+) -> Result<(), Error> {
+    let refused = |what: &str| {
+        let message = format!("a copy in another form {what}");
+        Err(Error::new(Kind::Settings, message)
+            .hint("copy the image as it is, then change it there by `rpub mutate`"))
+    };
+    let ImageSource::Registry(name) = source else { return refused("is made of registries only") };
+    if args.all_tags || args.no_clobber {
+        return refused("is made of one image, and always");
+    }
+    let mut names = Vec::new();
+    for target in targets {
+        let CopyTarget::Registry(name) = target else { return refused("goes to registries only") };
+        names.push(name.clone());
+    }
+    let target = EditTarget {
+        source: Some(name.clone()),
+        names,
+        platforms: args.content.options()?.platforms,
+        ..EditTarget::default()
+    };
+    let changes = args.conversion.changes()?;
+    let done = operations::mutate(&context.session, &target, &changes);
+    let done = interruptible(Box::pin(done)).await?;
+    if let Some(path) = &args.digestfile {
+        write_file(path, format!("{}\n", done.manifest.digest).as_bytes())?;
+    }
+    edit::report(context, &done, &args.format, false)
 }
 
 impl CopyContentArgs {

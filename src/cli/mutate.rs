@@ -9,7 +9,7 @@ use crate::operations::{
 };
 
 use super::Context;
-use super::args::{AppendArgs, FlattenArgs, MutateArgs, RebaseArgs};
+use super::args::{AppendArgs, ConversionArgs, FlattenArgs, MutateArgs, RebaseArgs};
 use super::build::reference;
 use super::edit::{interruptible, platform, report, time};
 use super::output::{Format, from_template, print};
@@ -43,11 +43,7 @@ fn changes(args: &MutateArgs) -> Result<Changes, Error> {
         return Err(Error::new(Kind::Settings, message).hint(format!("write `/{directory}`")));
     }
     let set_platform = args.set_platform.as_deref();
-    let family = match (args.to_oci, args.to_docker) {
-        (true, _) => Some(MediaFamily::Oci),
-        (false, true) => Some(MediaFamily::Docker),
-        (false, false) => None,
-    };
+    let Changes { family, compression, .. } = args.conversion.changes()?;
     Ok(Changes {
         labels: pairs("--label", &args.labels)?.into_iter().collect::<BTreeMap<_, _>>(),
         unset_labels: args.unset_labels.clone(),
@@ -66,8 +62,29 @@ fn changes(args: &MutateArgs) -> Result<Changes, Error> {
         platform: set_platform.map(|text| platform("--set-platform", text)).transpose()?,
         time: time(args.time.as_deref())?,
         rewrites_layers: args.rewrite_timestamp,
+        compression,
         family,
     })
+}
+
+impl ConversionArgs {
+    /// Returns whether nothing is to be converted.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.to_oci && !self.to_docker && self.compression.is_none()
+    }
+
+    /// Returns what is to be converted.
+    pub(super) fn changes(&self) -> Result<Changes, Error> {
+        let family = match (self.to_oci, self.to_docker) {
+            (true, _) => Some(MediaFamily::Oci),
+            (false, true) => Some(MediaFamily::Docker),
+            (false, false) => None,
+        };
+        let level = self.compression_level.as_deref();
+        let named = self.compression.as_deref();
+        let compression = named.map(|name| operations::compression(Some(name), level));
+        Ok(Changes { family, compression: compression.transpose()?, ..Changes::default() })
+    }
 }
 
 fn pairs(flag: &str, texts: &[String]) -> Result<Vec<(String, String)>, Error> {

@@ -37,7 +37,7 @@ pub use build::{
     About, AgentSource, Answer, BuildReport, BuildRequest, BuiltImage, CacheFrom, CacheMode,
     CacheTo, ContextLocation, Delivery, Destination, Dialect, DockerfileSource, ImageOptions,
     ImageOutput, ImageReport, Interrupt, Keep, LayoutImage, Output, OutputKind, Publish, Question,
-    SecretOrigin, SecretSource, Split, Target, Timestamps, annotations, build, call,
+    SecretOrigin, SecretSource, Split, Target, Timestamps, annotations, build, call, compression,
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use copy::{

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::FormatArgs;
+use super::{ConversionArgs, FormatArgs};
 
 /// Flags of `copy`.
 #[derive(Debug, Args)]
@@ -20,6 +20,8 @@ pub(crate) struct CopyArgs {
     pub(crate) all_tags: bool,
     #[command(flatten)]
     pub(crate) content: CopyContentArgs,
+    #[command(flatten)]
+    pub(crate) conversion: ConversionArgs,
     /// Leave tags alone that the targets have
     #[arg(short, long)]
     pub(crate) no_clobber: bool,

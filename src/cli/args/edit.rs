@@ -89,17 +89,30 @@ pub(crate) struct MutateArgs {
     /// Also let no file in the layers be newer than --time
     #[arg(long, requires = "time")]
     pub(crate) rewrite_timestamp: bool,
+    #[command(flatten)]
+    pub(crate) conversion: ConversionArgs,
+    /// Push the result to this repository, by digest alone
+    #[arg(long, value_name = "REPOSITORY", conflicts_with = "tags")]
+    pub(crate) repo: Option<String>,
+    #[command(flatten)]
+    pub(crate) edit: EditArgs,
+}
+
+/// Flags that ask for another form of the same content.
+#[derive(Debug, Args)]
+pub(crate) struct ConversionArgs {
     /// Change Docker's media types to OCI's
     #[arg(long, conflicts_with = "to_docker")]
     pub(crate) to_oci: bool,
     /// Change OCI's media types to Docker's
     #[arg(long)]
     pub(crate) to_docker: bool,
-    /// Push the result to this repository, by digest alone
-    #[arg(long, value_name = "REPOSITORY", conflicts_with = "tags")]
-    pub(crate) repo: Option<String>,
-    #[command(flatten)]
-    pub(crate) edit: EditArgs,
+    /// Compress layers by gzip, zstd, or not at all (uncompressed) [default: as they are]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) compression: Option<String>,
+    /// Compress them at this level
+    #[arg(long, value_name = "N", requires = "compression")]
+    pub(crate) compression_level: Option<String>,
 }
 
 /// Flags of `append`.

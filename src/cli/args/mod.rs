@@ -29,7 +29,7 @@ pub(crate) use auth::{
 pub(crate) use build::{BuildArgs, DockerfileArgs, OutputArgs, PullWhen};
 pub(crate) use copy::{CopyArgs, CopyContentArgs};
 pub(crate) use edit::{
-    AppendArgs, EditArgs, EditMannerArgs, FlattenArgs, ManifestDiffArgs, MutateArgs, Prefer,
+    AppendArgs, ConversionArgs, EditArgs, EditMannerArgs, FlattenArgs, ManifestDiffArgs, MutateArgs, Prefer,
     RebaseArgs, ValidateArgs,
 };
 pub(crate) use index::{

@@ -43,7 +43,7 @@ pub use call::{About, Answer, Question, Target};
 pub use location::{ContextLocation, LayoutImage};
 pub use outputs::{
     Destination, Dialect, ImageOptions, ImageOutput, Keep, Output, OutputKind, Publish, Split,
-    Timestamps, annotations,
+    Timestamps, annotations, compression,
 };
 pub(super) use project::Project;
 pub use request::{BuildReport, BuildRequest, BuiltImage, Delivery, DockerfileSource, ImageReport};

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::build::{AnnotationPlace, Annotations, date};
 use crate::image::{Platform, media_type};
+use crate::layer::Compression;
 use crate::operations::{Error, Kind};
 
 use super::draft::Draft;
@@ -49,6 +50,8 @@ pub struct Changes {
     pub time: Option<i64>,
     /// Whether times in layers that are later than `time` become it.
     pub rewrites_layers: bool,
+    /// How layers are compressed; those that are so already keep their bytes.
+    pub compression: Option<Compression>,
     /// The family of all media types.
     pub family: Option<MediaFamily>,
 }

@@ -95,6 +95,41 @@ pub(super) async fn rewrite_times(
     Ok(())
 }
 
+/// Compresses the layers anew that are not compressed so, for an image that will be of `family` if
+/// it does not keep its own.
+pub(super) async fn recompress(
+    session: &Session,
+    draft: &mut Draft,
+    compression: Compression,
+    family: Option<MediaFamily>,
+) -> Result<(), Error> {
+    draft.expect_image()?;
+    let is_zstd = matches!(compression, Compression::Zstd(_));
+    if is_zstd && family.map_or(draft.is_docker(), |family| family == MediaFamily::Docker) {
+        let message = format!("`{}` is in Docker's format, which knows no zstd", draft.name);
+        return Err(Error::new(Kind::User, message).hint("add `--to-oci` to change its format"));
+    }
+    let is_so = |layer: &DraftLayer| -> Result<bool, Error> {
+        let kind = layer.descriptor()?.media_type;
+        Ok(media_type::oci_name(&kind).unwrap_or(&kind) == compression.media_type())
+    };
+    // On its way to OCI's format, for which the other layers get their names later.
+    let is_docker = draft.is_docker() && !is_zstd;
+    let mut layers = Vec::new();
+    for (descriptor, layer) in bring(session, draft).await? {
+        if is_so(&layer)? {
+            layers.push(layer);
+            continue;
+        }
+        let store = session.store.clone();
+        let sealed = blocking(move || compress(&store, &descriptor, &layer, compression)).await?;
+        draft.origins.insert(sealed.digest.clone(), Place::Store);
+        layers.push(new_layer(&sealed, is_docker)?);
+    }
+    draft.set_layers(layers);
+    Ok(())
+}
+
 /// Returns a sealed layer as a layer of an image of that family.
 pub(super) fn new_layer(sealed: &SealedLayer, is_docker: bool) -> Result<DraftLayer, Error> {
     let descriptor = Descriptor::new(sealed.media_type.clone(), sealed.digest.clone(), sealed.size);
@@ -129,6 +164,26 @@ fn open(store: &Store, descriptor: &Descriptor, layer: &DraftLayer) -> Result<Ve
     let blob = store.open_blob(&descriptor.digest)?;
     VerifiedTar::new(blob, layer.diff_id.clone())
         .map_err(|error| Error::new(Kind::Internal, "failed to read a layer").because(error))
+}
+
+/// Writes the tar of a layer into the store, byte by byte, compressed otherwise. Blocks.
+fn compress(
+    store: &Store,
+    descriptor: &Descriptor,
+    layer: &DraftLayer,
+    compression: Compression,
+) -> Result<SealedLayer, Error> {
+    let about = |error| unreadable(descriptor, layer::Error::ReadTar(error));
+    let mut tar = open(store, descriptor, layer)?;
+    let ingest = store.ingest_file()?;
+    let mut writer = LayerWriter::new(duplicate(&ingest)?, compression);
+    io::copy(&mut tar, &mut writer).map_err(about)?;
+    tar.finish().map_err(about)?;
+    let sealed = writer
+        .finish()
+        .map_err(|error| Error::new(Kind::Internal, "failed to write the layer").because(error))?;
+    store.adopt(ingest, &sealed.digest, sealed.size)?;
+    Ok(sealed)
 }
 
 fn has_later(tar: impl Read, latest: i64) -> layer::Result<bool> {

@@ -32,6 +32,9 @@ pub async fn mutate(
         if changes.rewrites_layers {
             layers::rewrite_times(session, &mut draft, changes.time.unwrap_or(0)).await?;
         }
+        if let Some(compression) = changes.compression.filter(|_| !draft.config.is_null()) {
+            layers::recompress(session, &mut draft, compression, changes.family).await?;
+        }
         changes.apply(&mut draft)?;
         Ok(draft)
     };

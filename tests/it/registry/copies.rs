@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use crate::context::{Cut, Manners, Proxy, Registry, Role, Side, TestContext, has_tools, noise};
 
-
 const LAYER_BYTES: usize = 3 << 20;
 
 /// Two registries, each behind a proxy. The first has `team/app:1`, an index of three images that
@@ -236,4 +235,40 @@ fn skopeo_reads_what_was_copied() {
     let raw = tool.success();
     let digest = world.digest(&world.near, "team/app", "1");
     assert_eq!(Some(crate::context::digest_of(raw.stdout.as_bytes())), digest);
+}
+
+/// Only when asked for are bytes changed: compression, media types; the files stay the same.
+#[test]
+fn another_form_is_made_when_asked_for() {
+    let Some(world) = world() else { return };
+    let media_types = |tag: &str| -> Vec<String> {
+        let (_, image) = world.far.manifest("form/app", tag).expect("it was copied");
+        let layers = image["layers"].as_array().cloned().unwrap_or_default();
+        let mut kinds = vec![image["mediaType"].as_str().unwrap_or_default().to_owned()];
+        kinds.extend(layers.iter().map(|it| it["mediaType"].as_str().unwrap_or_default().into()));
+        kinds
+    };
+    let copy = |tag: &str, flags: &[&str]| {
+        let mut args = world.copy(&[&format!("form/app:{tag}")]);
+        args.push("--platform=linux/amd64".to_owned());
+        args.extend(flags.iter().map(ToString::to_string));
+        world.context.rpub(args)
+    };
+    copy("plain", &[]).success();
+    let from = world.far.reference("form/app:plain");
+    for (kind, ending) in [("zstd", "tar+zstd"), ("uncompressed", "tar"), ("gzip", "tar+gzip")] {
+        let to = world.far.reference(&format!("form/app:{kind}"));
+        let copied = world.context.rpub(["copy", "--compression", kind, &from, &to]).success();
+        let kinds = media_types(kind);
+        assert_eq!(kinds[1], format!("application/vnd.oci.image.layer.v1.{ending}"));
+        world.context.rpub(["validate", &to]).success();
+        if kind == "gzip" {
+            copied.expect_error("nothing changed");
+        }
+    }
+    let to = world.far.reference("form/app:docker");
+    world.context.rpub(["copy", "--to-docker", &from, &to]).success();
+    assert_eq!(media_types("docker")[0], "application/vnd.docker.distribution.manifest.v2+json");
+    let args = ["copy", "--to-docker", "--compression=zstd", &from, &to];
+    world.context.rpub(args).code(1).expect_error("knows no zstd");
 }

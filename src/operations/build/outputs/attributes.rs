@@ -10,11 +10,8 @@ use crate::image::Reference;
 use crate::layer::{Compression, Leftover};
 use crate::operations::{Error, Kind};
 
-use super::annotation;
 use super::spec::{Destination, ImageOptions, ImageOutput, Keep, Publish, Split, Timestamps};
-
-/// The zstd level when none is given: zstd's own default.
-const DEFAULT_ZSTD_LEVEL: i32 = 3;
+use super::{annotation, compression};
 
 /// What outputs of files take.
 const OF_FILES: [&str; 4] = ["type", "dest", "platform-split", "mode"];
@@ -152,7 +149,8 @@ impl Attributes {
     }
 
     pub(super) fn image_options(&mut self) -> Result<ImageOptions, Error> {
-        let compression = self.compression()?;
+        let (name, level) = (self.take("compression"), self.take("compression-level"));
+        let compression = compression::read(name.as_deref(), level.as_deref())?;
         let is_forced = self.flag("force-compression")?.unwrap_or(false);
         let is_oci = self.flag("oci-mediatypes")?.unwrap_or(true);
         let is_rewritten = self.flag("rewrite-timestamp")?.unwrap_or(false);
@@ -174,38 +172,6 @@ impl Attributes {
             timestamps: if is_rewritten { Timestamps::Rewrite } else { Timestamps::Keep },
             annotations: self.annotations()?,
         })
-    }
-
-    fn compression(&mut self) -> Result<Compression, Error> {
-        let name = self.take("compression");
-        let level = self.take("compression-level");
-        let level_within = |range: std::ops::RangeInclusive<i32>, default: i32| {
-            let Some(text) = &level else { return Ok(default) };
-            text.parse().ok().filter(|level| range.contains(level)).ok_or_else(|| {
-                let (least, most) = (range.start(), range.end());
-                let message = format!("invalid compression-level `{text}`");
-                Error::new(Kind::Settings, message)
-                    .hint(format!("give a number from {least} to {most}"))
-            })
-        };
-        let default = i32::try_from(Compression::DEFAULT_GZIP_LEVEL).unwrap_or_default();
-        match name.as_deref() {
-            None | Some("gzip") => {
-                let level = level_within(0..=9, default)?;
-                Ok(Compression::Gzip(u32::try_from(level).unwrap_or_default()))
-            }
-            Some("zstd") => Ok(Compression::Zstd(level_within(1..=22, DEFAULT_ZSTD_LEVEL)?)),
-            Some("uncompressed") => Ok(Compression::None),
-            Some("estargz") => {
-                let message = "`compression=estargz` is not supported: its layers are for snapshotters \
-                               that load files one by one";
-                Err(Error::new(Kind::Settings, message).hint("use gzip or zstd"))
-            }
-            Some(other) => {
-                let message = format!("unsupported layer compression type `{other}`");
-                Err(Error::new(Kind::Settings, message).hint("use gzip, zstd or uncompressed"))
-            }
-        }
     }
 
     fn annotations(&mut self) -> Result<Annotations, Error> {

@@ -8,6 +8,7 @@ mod annotation;
 mod archive;
 mod attributes;
 mod choice;
+mod compression;
 mod csv;
 mod dated;
 mod destination;
@@ -17,6 +18,7 @@ mod product;
 mod spec;
 
 pub use annotation::annotations;
+pub use compression::read as compression;
 pub use spec::{
     Destination, Dialect, ImageOptions, ImageOutput, Keep, Output, OutputKind, Publish, Split,
     Timestamps,
