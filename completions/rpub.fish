@@ -1091,6 +1091,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand import" -s q -l quiet -d 'Show
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l platform -d 'Copy only these platforms: one gives its image, several a smaller index [default: all]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l artifact-type -d 'Copy only referrers of this artifact type (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand copy" -l compression -d 'Compress layers by gzip, zstd, or not at all (uncompressed) [default: as they are]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand copy" -l compression-level -d 'Compress them at this level' -r
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l digestfile -d 'Write the digest of what was copied to this file' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1124,6 +1126,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand copy" -l sparse-index -d 'Keep
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l no-referrers -d 'Leave signatures, attestations and other referrers behind'
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l no-digest-tags -d 'Leave the tags behind under which cosign keeps signatures (sha256-....sig)'
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l include-external -d 'Also copy layers that say where else they are, such as those of Windows'
+complete -c rpub -n "__fish_rpub_using_subcommand copy" -l to-oci -d 'Change Docker\'s media types to OCI\'s'
+complete -c rpub -n "__fish_rpub_using_subcommand copy" -l to-docker -d 'Change OCI\'s media types to Docker\'s'
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -s n -l no-clobber -d 'Leave tags alone that the targets have'
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -s q -l quiet -d 'Show no progress, print only the result'
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -s h -l help -d 'Print help'
@@ -1531,6 +1535,8 @@ complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s a -l annotation -d 
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l unset-annotation -d 'Remove an annotation of the manifest (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l set-platform -d 'Say that the image is for this platform' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l time -d 'Date image and history: seconds since 1970, or as 2026-01-31T12:00:00Z' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l compression -d 'Compress layers by gzip, zstd, or not at all (uncompressed) [default: as they are]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l compression-level -d 'Compress them at this level' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l repo -d 'Push the result to this repository, by digest alone' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s p -l platform -d 'Of an index, take only the images for this platform (repeatable)' -r

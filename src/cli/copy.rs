@@ -1,19 +1,21 @@
 //! `copy`.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::image::{Platform, Reference, Tag, media_type};
 use crate::operations::{
-    self, Arrival, Carrier, Carry, CopiedImage, CopyJob, CopyOptions, CopyTarget, Delivered,
-    EditTarget, Error, ForeignLayers, ImageSource, IndexShape, Kind, ListRequest, Traffic,
+    self, ArchiveForm, ArchiveName, ArchiveTarget, Arrival, Carrier, Carry, CopiedImage, CopyJob,
+    CopyOptions, CopyTarget, Delivered, EditTarget, Error, ForeignLayers, ImageSource, IndexShape,
+    Kind, ListRequest, Traffic,
 };
 
 use super::Context;
 use super::args::{CopyArgs, CopyContentArgs};
 use super::build::reference;
-use super::edit::{self, image_source, interruptible, platform};
+use super::edit::{self, archive_name, image_source, interruptible, platform};
 use super::output::{Format, from_template, print, write_file};
 use super::render::bytes;
 
@@ -30,7 +32,7 @@ const FOREIGN_PLACES: [(&str, &str); 5] = [
 pub(super) async fn copy(context: &Context, args: CopyArgs) -> Result<(), Error> {
     let options = args.content.options()?;
     let source = source(&args.source)?;
-    let targets = args.targets.iter().map(|text| target(text)).collect::<Result<Vec<_>, _>>()?;
+    let targets = targets(&args, &source).await?;
     if let Some(twice) = targets.iter().enumerate().find(|(at, it)| targets[..*at].contains(it)) {
         return Err(Error::new(Kind::Settings, format!("the target `{}` is given twice", twice.1)));
     }
@@ -50,7 +52,28 @@ pub(super) async fn copy(context: &Context, args: CopyArgs) -> Result<(), Error>
         Ok(())
     };
     interruptible(Box::pin(copying)).await?;
-    report(context, &args, &jobs, copies.into_iter().flatten().collect())
+    let copies: Vec<Result<CopiedImage, Error>> = copies.into_iter().flatten().collect();
+    let finished = finish(&jobs, &copies).await;
+    report(context, &args, &jobs, copies)?;
+    finished
+}
+
+/// Gives the images of archives their names, unless none of the copies has come so far.
+async fn finish(jobs: &[CopyJob], copies: &[Result<CopiedImage, Error>]) -> Result<(), Error> {
+    let mut archives: Vec<&ArchiveTarget> = Vec::new();
+    for target in jobs.iter().flat_map(|job| &job.targets) {
+        let CopyTarget::Archive(archive, _) = target else { continue };
+        let has_come = copies.iter().flatten().flat_map(|copied| &copied.deliveries).any(|it| {
+            it.outcome.is_ok() && matches!(&it.target, CopyTarget::Archive(it, _) if it == archive)
+        });
+        if has_come && !archives.contains(&archive) {
+            archives.push(archive);
+        }
+    }
+    for archive in archives {
+        archive.finish().await?;
+    }
+    Ok(())
 }
 
 /// Copies an image in another form: with other bytes, so under other digests.
@@ -92,10 +115,9 @@ async fn convert(
 impl CopyContentArgs {
     /// Returns what is to be copied of an image.
     pub(super) fn options(&self) -> Result<CopyOptions, Error> {
-        let wanted = self.platforms.iter().filter(|text| !matches!(text.as_str(), "all" | ""));
         let carry = |leave: bool| if leave { Carry::No } else { Carry::Yes };
         Ok(CopyOptions {
-            platforms: wanted.map(|text| local_or(text)).collect::<Result<_, Error>>()?,
+            platforms: chosen_platforms(&self.platforms)?,
             shape: if self.sparse_index { IndexShape::Sparse } else { IndexShape::Trimmed },
             foreign: if self.include_external { ForeignLayers::Push } else { ForeignLayers::Skip },
             referrers: carry(self.no_referrers),
@@ -106,8 +128,14 @@ impl CopyContentArgs {
     }
 }
 
-fn local_or(text: &str) -> Result<Platform, Error> {
-    if text == "local" { Ok(Platform::host()) } else { platform("--platform", text) }
+/// Reads `--platform`; `all` is none in particular, `local` this machine's.
+pub(super) fn chosen_platforms(texts: &[String]) -> Result<Vec<Platform>, Error> {
+    let wanted = texts.iter().filter(|text| !matches!(text.as_str(), "all" | ""));
+    let read = |text: &String| match text.as_str() {
+        "local" => Ok(Platform::host()),
+        text => platform("--platform", text),
+    };
+    wanted.map(read).collect()
 }
 
 /// Reads where an image is.
@@ -120,12 +148,49 @@ fn source(text: &str) -> Result<ImageSource, Error> {
 }
 
 /// Reads where an image goes.
-fn target(text: &str) -> Result<CopyTarget, Error> {
-    refuse_foreign(text)?;
-    if let Some(name) = text.strip_prefix("store:") {
-        return Ok(CopyTarget::Store(reference(name)?));
+async fn targets(args: &CopyArgs, source: &ImageSource) -> Result<Vec<CopyTarget>, Error> {
+    let mut targets = Vec::new();
+    let mut opened: Vec<(String, ArchiveTarget)> = Vec::new();
+    for text in &args.targets {
+        refuse_foreign(text)?;
+        targets.push(if let Some(name) = text.strip_prefix("store:") {
+            CopyTarget::Store(Some(reference(name)?))
+        } else if let Some((form, path, name)) = archive_name(text) {
+            let name = stored_name(form, name, source)?;
+            let known = opened.iter().find(|(known, _)| known == path);
+            let archive = match known {
+                Some((_, archive)) => archive.clone(),
+                None => ArchiveTarget::open(form, Some(Path::new(path)), true).await?,
+            };
+            opened.push((path.to_owned(), archive.clone()));
+            CopyTarget::Archive(archive, name)
+        } else {
+            CopyTarget::Registry(reference(text.strip_prefix("docker://").unwrap_or(text))?)
+        });
     }
-    Ok(CopyTarget::Registry(reference(text.strip_prefix("docker://").unwrap_or(text))?))
+    Ok(targets)
+}
+
+/// Returns the name that an image gets in an archive: the one given, or else the source's own. In a
+/// layout a word is a tag, as other tools read it.
+fn stored_name(
+    form: ArchiveForm,
+    name: &str,
+    source: &ImageSource,
+) -> Result<Option<ArchiveName>, Error> {
+    let own = match source {
+        ImageSource::Registry(name) => Some(name.clone()),
+        ImageSource::Store(name) => reference(name).ok(),
+        ImageSource::Archive { .. } => None,
+    };
+    if name.is_empty() {
+        return Ok(own.map(|name| ArchiveName::Whole(name.or_latest())));
+    }
+    let is_tag = matches!(form, ArchiveForm::Layout | ArchiveForm::Oci);
+    if is_tag && !name.contains(['/', ':', '@']) {
+        return Ok(Some(ArchiveName::Tag(name.to_owned())));
+    }
+    Ok(Some(ArchiveName::Whole(reference(name)?)))
 }
 
 fn refuse_foreign(text: &str) -> Result<(), Error> {
@@ -161,7 +226,11 @@ async fn every_tag(
         let tagged = |name: &Reference| Reference::tagged(name.repository.clone(), tag.clone());
         let to = targets.iter().map(|target| match target {
             CopyTarget::Registry(name) => CopyTarget::Registry(tagged(name)),
-            CopyTarget::Store(name) => CopyTarget::Store(tagged(name)),
+            CopyTarget::Store(name) => CopyTarget::Store(name.as_ref().map(tagged)),
+            CopyTarget::Archive(archive, _) => {
+                let whole = ArchiveName::Whole(tagged(name));
+                CopyTarget::Archive(archive.clone(), Some(whole))
+            }
         });
         CopyJob {
             source: ImageSource::Registry(tagged(name)),
@@ -331,7 +400,6 @@ mod tests {
         let read = |text: &str| source(text).map(|source| source.to_string());
         assert_eq!(read("docker://alpine:3").expect("valid"), "alpine:3");
         assert_eq!(read("oci:dir:1").expect("valid"), "oci:dir:1");
-        assert_eq!(target("store:app").expect("valid").to_string(), "store:app:latest");
         let error = source("containers-storage:app").expect_err("refused");
         assert_eq!((error.kind, error.hints.len()), (Kind::Settings, 1));
     }

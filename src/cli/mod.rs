@@ -29,6 +29,7 @@ mod ping;
 mod prune;
 mod registry;
 mod render;
+mod save;
 mod serve;
 mod settings;
 mod shell;
@@ -123,36 +124,22 @@ async fn run(command: Command, global: &Global, progress: &Arc<Progress>) -> Res
 
 async fn perform(command: Command, context: &Context) -> Result<(), Error> {
     match command {
-        Command::Build(args) | Command::Image(ImageCommand::Build(args)) => {
-            build::build(context, *args).await
-        }
+        Command::Build(args) => build::build(context, *args).await,
         Command::BuildPush(args) => build::build_push(context, *args).await,
         Command::Lock(args) => lock::lock(context, *args).await,
-        Command::Push(args) | Command::Image(ImageCommand::Push(args)) => {
-            registry::push(context, args).await
-        }
-        Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
-            registry::pull(context, args).await
-        }
-        Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
-            images::list(context, args).await
-        }
+        Command::Push(args) => registry::push(context, args).await,
+        Command::Pull(args) => registry::pull(context, args).await,
+        Command::Images(args) => images::list(context, args).await,
         Command::Tag(family) => names::tag(context, family).await,
-        Command::Image(ImageCommand::Tag(args)) => images::tag(context, args).await,
-        Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
-            images::remove(context, args).await
-        }
-        Command::Inspect(args) | Command::Image(ImageCommand::Inspect(args)) => {
-            images::inspect(context, args).await
-        }
-        Command::History(args) | Command::Image(ImageCommand::History(args)) => {
-            images::history(context, args).await
-        }
-        Command::Import(args) | Command::Image(ImageCommand::Import(args)) => {
-            import::import(context, args).await
-        }
+        Command::Image(command) => image(command, context).await,
+        Command::Rmi(args) => images::remove(context, args).await,
+        Command::Inspect(args) => images::inspect(context, args).await,
+        Command::History(args) => images::history(context, args).await,
+        Command::Import(args) => import::import(context, args).await,
         Command::Copy(args) => copy::copy(context, *args).await,
         Command::Mirror(family) => mirror::run(context, *family).await,
+        Command::Save(args) => save::save(context, args).await,
+        Command::Load(args) => save::load(context, args).await,
         Command::Index(command) => index::run(context, command).await,
         Command::Mutate(args) => mutate::mutate(context, *args).await,
         Command::Append(args) => mutate::append(context, args).await,
@@ -180,5 +167,22 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
         Command::Serve(args) => serve::serve(context, args).await,
         // Answered in `dispatch`, before anything is opened.
         Command::Completion(_) | Command::Version(_) => Ok(()),
+    }
+}
+
+/// The `image` family: docker's other spelling.
+async fn image(command: ImageCommand, context: &Context) -> Result<(), Error> {
+    match command {
+        ImageCommand::Build(args) => build::build(context, *args).await,
+        ImageCommand::Push(args) => registry::push(context, args).await,
+        ImageCommand::Pull(args) => registry::pull(context, args).await,
+        ImageCommand::Ls(args) => images::list(context, args).await,
+        ImageCommand::Rm(args) => images::remove(context, args).await,
+        ImageCommand::Inspect(args) => images::inspect(context, args).await,
+        ImageCommand::History(args) => images::history(context, args).await,
+        ImageCommand::Import(args) => import::import(context, args).await,
+        ImageCommand::Tag(args) => images::tag(context, args).await,
+        ImageCommand::Save(args) => save::save(context, args).await,
+        ImageCommand::Load(args) => save::load(context, args).await,
     }
 }

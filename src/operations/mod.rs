@@ -41,8 +41,9 @@ pub use build::{
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use copy::{
-    Arrival, Carrier, Carry, CopiedImage, CopyJob, CopyOptions, CopyTarget, Delivered, IndexShape,
-    Trimmed, copy_image, copy_images, is_digest_tag, is_taken,
+    ArchiveTarget, Arrival, Carrier, Carry, CopiedImage, CopyJob, CopyOptions, CopyTarget,
+    Delivered, IndexShape, LoadSource, LoadedImage, Trimmed, copy_image, copy_images,
+    is_digest_tag, is_taken, load,
 };
 pub use edit::{
     AppendRequest, BaseCheck, Changes, CreateRequest, Difference, EditReport, EditTarget,
@@ -82,7 +83,7 @@ pub use serve::{CacheRequest, ServeRequest, WhatToServe, serve};
 pub use session::{Session, SessionSettings};
 pub use validate::{Fault, FaultKind, Thoroughness, Validation, validate};
 
-pub use crate::archive::Form as ArchiveForm;
+pub use crate::archive::{Form as ArchiveForm, Name as ArchiveName};
 pub use crate::build::{Allowed, Explain, Network, Shells, exposed_ports};
 pub use crate::credentials::{
     Attempt, Keyring, Locations, Login, LoginFile, Outcome, Place, RegistryToken, Saved, Secret,

@@ -27,7 +27,7 @@ pub(crate) use auth::{
     AuthCommand, AuthExplainArgs, AuthTokenArgs, CredentialArgs, LoginArgs, LogoutArgs, WhoamiArgs,
 };
 pub(crate) use build::{BuildArgs, DockerfileArgs, OutputArgs, PullWhen};
-pub(crate) use copy::{CopyArgs, CopyContentArgs};
+pub(crate) use copy::{CopyArgs, CopyContentArgs, LoadArgs, SaveArgs, SavedForm};
 pub(crate) use edit::{
     AppendArgs, ConversionArgs, EditArgs, EditMannerArgs, FlattenArgs, ManifestDiffArgs, MutateArgs, Prefer,
     RebaseArgs, ValidateArgs,
@@ -136,6 +136,10 @@ pub(crate) enum Command {
     Copy(Box<CopyArgs>),
     /// Bring images of many registries where a file says, and only what has changed
     Mirror(Box<MirrorFamily>),
+    /// Write images of the store to a file, as docker save does
+    Save(SaveArgs),
+    /// Read the images of a file into the store, as docker load does
+    Load(LoadArgs),
     /// Make and edit indexes, which hold the images of several platforms under one name
     #[command(subcommand)]
     Index(IndexCommand),
@@ -237,6 +241,10 @@ pub(crate) enum ImageCommand {
     History(HistoryArgs),
     /// Make an image from a root file system tar or directory
     Import(ImportArgs),
+    /// Write images of the store to a file, as docker save does
+    Save(SaveArgs),
+    /// Read the images of a file into the store, as docker load does
+    Load(LoadArgs),
 }
 
 /// The `system` family.

@@ -17,7 +17,8 @@ use crate::operations::{Error, Kind, Session};
 use crate::registry::Pushed;
 
 use super::claims::{Claims, Role, Share, Stage};
-use super::delivery::{Delivery, Hold};
+use super::delivery::Delivery;
+use super::hold::Hold;
 use super::relay::{Relay, SpoolRoom};
 
 /// Copies images, as many as one likes at once: each blob crosses once to each registry, however many
@@ -78,11 +79,9 @@ impl Carrier {
     }
 
     /// Claims what an image needs at all of its destinations.
-    pub(super) fn claim(&self, holds: &[&Hold], blobs: &[Descriptor]) -> Vec<Share> {
+    pub(super) fn claim(&self, holds: &[Hold], blobs: &[Descriptor]) -> Vec<Share> {
         let image = self.shared.images.fetch_add(1, Ordering::Relaxed);
-        let repositories: Vec<Option<Repository>> =
-            holds.iter().map(|hold| hold.repository().cloned()).collect();
-        self.shared.claims.claim(image, &repositories, blobs)
+        self.shared.claims.claim(image, holds, blobs)
     }
 
     /// Brings a blob of `place` to all destinations that have not failed. What fails at one of them is
@@ -95,11 +94,11 @@ impl Carrier {
         &self,
         place: &Place,
         blob: &Descriptor,
-        deliveries: &[Delivery],
+        deliveries: &[&Delivery],
     ) -> Result<(), Error> {
         let mut wanting: Vec<&Delivery> = Vec::new();
         let waits = join_all(deliveries.iter().map(|it| it.is_brought_by_others(blob))).await;
-        for (delivery, is_there) in deliveries.iter().zip(waits) {
+        for (delivery, is_there) in deliveries.iter().copied().zip(waits) {
             if is_there {
                 delivery.note(Pushed::AlreadyThere, blob.size);
             } else if !delivery.has_failed() {
@@ -112,7 +111,7 @@ impl Carrier {
         if !keep.is_empty() {
             let kept = self.keep(place, blob).await?;
             for delivery in keep {
-                delivery.note(kept, blob.size);
+                delivery.arrived(kept, blob);
             }
             place = &Place::Store;
         }
@@ -178,30 +177,35 @@ impl Carrier {
         }
     }
 
-    /// Brings a blob into a destination's repository.
+    /// Brings a blob to a destination other than the store.
     async fn send(&self, place: &Place, blob: &Descriptor, origin: &Origin, delivery: &Delivery) {
-        let Some(repository) = delivery.hold.repository() else { return };
-        let role = delivery.share.role(&blob.digest);
-        let mut mount_from = self.mountable(place, repository);
-        if let Some(Role::Follow(following)) = role {
-            if following.is_same_image && !following.reaches(Stage::Arrived).await {
-                // Whatever kept the blob from the one repository of the registry is found out again.
-                tracing::debug!(%repository, "brought on its own");
+        let follows = match delivery.share.role(&blob.digest) {
+            Some(Role::Follow(following)) => Some(following),
+            Some(Role::Lead(_)) | None => None,
+        };
+        if let Some(following) = follows.filter(|following| following.is_same_image) {
+            let is_there = following.reaches(Stage::Arrived).await;
+            if is_there && following.hold == delivery.hold {
+                return delivery.note(Pushed::AlreadyThere, blob.size);
             }
-            mount_from.insert(0, following.repository.name.clone());
         }
-        mount_from.retain(|name| *name != repository.name);
-        let (client, source) = (&self.session.client, origin.source());
-        let pushed =
-            client.push_blob(repository, blob, source, &mount_from, TransferId::next()).await;
-        match pushed {
-            Ok(pushed) => {
-                delivery.note(pushed, blob.size);
-                if let Some(Role::Lead(stage)) = role {
-                    stage.send_replace(Stage::Arrived);
-                }
+        let sent = match &delivery.hold {
+            Hold::Store => return,
+            Hold::Archive(target) => target.bring(blob, origin.source()).await,
+            Hold::Repository(repository) => {
+                let mut mount_from = self.mountable(place, repository);
+                let held = follows.and_then(|following| following.hold.repository());
+                mount_from.splice(..0, held.map(|held| held.name.clone()));
+                mount_from.retain(|name| *name != repository.name);
+                let (client, source) = (&self.session.client, origin.source());
+                let transfer = TransferId::next();
+                let pushed = client.push_blob(repository, blob, source, &mount_from, transfer);
+                pushed.await.map_err(Error::from)
             }
-            Err(error) => delivery.fail(Error::from(error)),
+        };
+        match sent {
+            Ok(pushed) => delivery.arrived(pushed, blob),
+            Err(error) => delivery.fail(error),
         }
     }
 
@@ -221,7 +225,7 @@ impl Origin {
     }
 
     /// Says whether it was the blob itself that kept it from its destinations.
-    async fn check(&self, blob: &Descriptor, deliveries: &[Delivery]) -> Result<(), Error> {
+    async fn check(&self, blob: &Descriptor, deliveries: &[&Delivery]) -> Result<(), Error> {
         match self {
             Self::Registry(relay) => relay.take_failure().map_or(Ok(()), Err),
             Self::File(_) if deliveries.iter().all(|delivery| !delivery.has_failed()) => Ok(()),

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::image::{Descriptor, Digest, RegistryName, Repository};
+use crate::image::{Descriptor, Digest};
+
+use super::hold::{Hold, Site};
 
 /// How far the image is that brings a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,13 +27,13 @@ pub(super) enum Stage {
 /// An image claims, in one step for all of its destinations, what nobody has claimed. So an image
 /// only ever waits for ones that claimed before it, and no two wait for each other.
 #[derive(Debug, Default)]
-pub(super) struct Claims(Mutex<HashMap<(RegistryName, Digest), Claim>>);
+pub(super) struct Claims(Mutex<HashMap<(Site, Digest), Claim>>);
 
 /// A blob that somebody brings.
 #[derive(Debug, Clone)]
 struct Claim {
     image: u64,
-    repository: Repository,
+    hold: Hold,
     stage: watch::Receiver<Stage>,
 }
 
@@ -48,7 +50,7 @@ pub(super) enum Role {
 #[derive(Debug, Clone)]
 pub(super) struct Following {
     /// Where the blob will be.
-    pub(super) repository: Repository,
+    pub(super) hold: Hold,
     /// Whether it is another destination of the same image that brings it.
     pub(super) is_same_image: bool,
     stage: watch::Receiver<Stage>,
@@ -99,39 +101,31 @@ impl Share {
 }
 
 impl Claims {
-    /// Claims `blobs` at all of `repositories` for the image `image`, a number of its own.
-    pub(super) fn claim(
-        &self,
-        image: u64,
-        repositories: &[Option<Repository>],
-        blobs: &[Descriptor],
-    ) -> Vec<Share> {
+    /// Claims `blobs` at all of `holds` for the image `image`, a number of its own.
+    pub(super) fn claim(&self, image: u64, holds: &[Hold], blobs: &[Descriptor]) -> Vec<Share> {
         let mut claims = self.lock();
-        let shares = repositories.iter().map(|repository| match repository {
-            None => Share::default(),
-            Some(repository) => {
-                let roles = blobs.iter().map(|blob| {
-                    let role = role(&mut claims, image, repository, &blob.digest);
-                    (blob.digest.clone(), role)
-                });
-                Share(roles.collect())
-            }
+        let shares = holds.iter().map(|hold| {
+            let roles = blobs.iter().map(|blob| {
+                let role = role(&mut claims, image, hold, &blob.digest);
+                (blob.digest.clone(), role)
+            });
+            Share(roles.collect())
         });
         shares.collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(RegistryName, Digest), Claim>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Site, Digest), Claim>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn role(
-    claims: &mut HashMap<(RegistryName, Digest), Claim>,
+    claims: &mut HashMap<(Site, Digest), Claim>,
     image: u64,
-    repository: &Repository,
+    hold: &Hold,
     blob: &Digest,
 ) -> Role {
-    let key = (repository.registry.clone(), blob.clone());
+    let key = (hold.site(), blob.clone());
     // Whoever failed has dropped the sender before the end.
     let is_live = |claim: &&Claim| match *claim.stage.borrow() {
         Stage::Committed => true,
@@ -139,11 +133,11 @@ fn role(
         Stage::Moving | Stage::Arrived => claim.stage.has_changed().is_ok(),
     };
     if let Some(claim) = claims.get(&key).filter(is_live) {
-        let Claim { image: leader, repository, stage } = claim.clone();
-        return Role::Follow(Following { repository, is_same_image: leader == image, stage });
+        let Claim { image: leader, hold, stage } = claim.clone();
+        return Role::Follow(Following { hold, is_same_image: leader == image, stage });
     }
     let (sender, stage) = watch::channel(Stage::Moving);
-    claims.insert(key, Claim { image, repository: repository.clone(), stage });
+    claims.insert(key, Claim { image, hold: hold.clone(), stage });
     Role::Lead(Arc::new(sender))
 }
 
@@ -155,37 +149,37 @@ mod tests {
         Descriptor::of("x", text.as_bytes())
     }
 
-    fn repository(text: &str) -> Repository {
-        text.parse::<crate::image::Reference>().expect("valid").repository
+    fn hold(text: &str) -> Hold {
+        Hold::Repository(text.parse::<crate::image::Reference>().expect("valid").repository)
     }
 
     #[tokio::test]
     async fn the_first_leads_and_others_follow_until_it_fails() {
         let claims = Claims::default();
         let blobs = [blob("a"), blob("b")];
-        let first = claims.claim(1, &[Some(repository("r.example/a"))], &blobs[..1]);
-        let second = claims.claim(2, &[Some(repository("r.example/b")), None], &blobs);
+        let first = claims.claim(1, &[hold("r.example/a")], &blobs[..1]);
+        let second = claims.claim(2, &[hold("r.example/b"), Hold::Store], &blobs);
         let [near, far] = &second[..] else { panic!("one share a destination") };
         assert!(matches!(first[0].role(&blobs[0].digest), Some(Role::Lead(_))));
         assert!(matches!(near.role(&blobs[1].digest), Some(Role::Lead(_))));
-        assert!(far.role(&blobs[0].digest).is_none());
+        assert!(matches!(far.role(&blobs[0].digest), Some(Role::Lead(_))));
         let Some(Role::Follow(following)) = near.role(&blobs[0].digest) else {
             panic!("the blob is claimed")
         };
-        assert_eq!(following.repository, repository("r.example/a"));
+        assert_eq!(following.hold, hold("r.example/a"));
         first[0].fail();
         assert!(!following.reaches(Stage::Arrived).await);
-        let third = claims.claim(3, &[Some(repository("r.example/c"))], &blobs[..1]);
+        let third = claims.claim(3, &[hold("r.example/c")], &blobs[..1]);
         assert!(matches!(third[0].role(&blobs[0].digest), Some(Role::Lead(_))));
     }
 
     #[tokio::test]
     async fn what_is_committed_stays_claimed() {
         let claims = Claims::default();
-        let first = claims.claim(1, &[Some(repository("r.example/a"))], &[blob("a")]);
+        let first = claims.claim(1, &[hold("r.example/a")], &[blob("a")]);
         first[0].commit();
         drop(first);
-        let second = claims.claim(2, &[Some(repository("r.example/b"))], &[blob("a")]);
+        let second = claims.claim(2, &[hold("r.example/b")], &[blob("a")]);
         let Some(Role::Follow(following)) = second[0].role(&blob("a").digest) else {
             panic!("the blob is claimed")
         };
@@ -195,7 +189,7 @@ mod tests {
     #[test]
     fn another_registry_is_another_claim() {
         let claims = Claims::default();
-        let places = ["r.example/a", "s.example/a", "r.example/b"].map(|it| Some(repository(it)));
+        let places = ["r.example/a", "s.example/a", "r.example/b"].map(hold);
         let shares = claims.claim(1, &places, &[blob("a")]);
         let is_lead = |share: &Share| matches!(share.role(&blob("a").digest), Some(Role::Lead(_)));
         assert_eq!(shares.iter().map(is_lead).collect::<Vec<_>>(), [true, true, false]);

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::archive::{Archive, Stored};
 use crate::image::{Digest, Manifest, Reference, Repository, Tag};
 use crate::operations::Error;
 use crate::operations::place::Place;
+use crate::operations::session::blocking;
 use crate::registry::ReferrersSource;
 
 use super::carrier::Carrier;
+use super::hold::FoundBy;
 use super::image::{Carry, CopyOptions};
 use super::tree::Tree;
 
@@ -26,9 +29,17 @@ const MAX_COMPANIONS: usize = 2048;
 #[derive(Debug)]
 pub(super) struct Companion {
     pub(super) tree: Tree,
-    /// The tag by which it is found; one that refers to the image is found by that.
-    pub(super) tag: Option<Tag>,
+    pub(super) found_by: FoundBy,
 }
+
+impl Companion {
+    pub(super) fn is_tagged(&self) -> bool {
+        matches!(self.found_by, FoundBy::Tag(_))
+    }
+}
+
+/// A manifest that belongs to another one.
+type Found = (Manifest, FoundBy);
 
 /// Finds everything that belongs to the manifests of `tree`.
 pub(super) async fn find(
@@ -37,19 +48,18 @@ pub(super) async fn find(
     tree: &Tree,
     options: &CopyOptions,
 ) -> Result<Vec<Companion>, Error> {
-    let Place::Repository(repository) = place else { return Ok(Vec::new()) };
     let mut found: Vec<Companion> = Vec::new();
     let mut subjects: Vec<Digest> =
         tree.manifests().map(|manifest| manifest.digest.clone()).collect();
     let mut seen: BTreeSet<Digest> = subjects.iter().cloned().collect();
     for _ in 0..MAX_DEPTH {
-        let asked = subjects.iter().map(|subject| about(carrier, repository, subject, options));
-        let answers: Vec<Vec<(Manifest, Option<Tag>)>> =
+        let asked = subjects.iter().map(|subject| about(carrier, place, subject, options));
+        let answers: Vec<Vec<Found>> =
             stream::iter(asked).buffered(QUESTIONS).try_collect().await?;
         subjects.clear();
-        for (manifest, tag) in answers.into_iter().flatten() {
+        for (manifest, found_by) in answers.into_iter().flatten() {
             let is_new = seen.insert(manifest.digest.clone());
-            if !is_new && tag.is_none() {
+            if !is_new && matches!(found_by, FoundBy::Subject(_)) {
                 continue;
             }
             if is_new {
@@ -57,7 +67,7 @@ pub(super) async fn find(
             }
             let session = &carrier.session;
             let tree = Tree::load(session, place, manifest, &[], options.foreign).await?;
-            found.push(Companion { tree, tag });
+            found.push(Companion { tree, found_by });
         }
         if subjects.is_empty() || found.len() > MAX_COMPANIONS {
             break;
@@ -70,18 +80,60 @@ pub(super) async fn find(
 /// Returns what belongs to one manifest.
 async fn about(
     carrier: &Carrier,
-    repository: &Repository,
+    place: &Place,
     subject: &Digest,
     options: &CopyOptions,
-) -> Result<Vec<(Manifest, Option<Tag>)>, Error> {
+) -> Result<Vec<Found>, Error> {
+    let repository = match place {
+        Place::Repository(repository) => repository,
+        Place::Archive(archive) => {
+            let (archive, subject, options) = (archive.clone(), subject.clone(), options.clone());
+            return blocking(move || in_archive(&archive, &subject, &options)).await;
+        }
+        Place::Store => return Ok(Vec::new()),
+    };
     let mut found = Vec::new();
     if options.referrers == Carry::Yes {
         for manifest in referrers(carrier, repository, subject, options).await? {
-            found.push((manifest, None));
+            found.push((manifest, FoundBy::Subject(subject.clone())));
         }
     }
     if options.digest_tags == Carry::Yes {
         found.extend(digest_tags(carrier, repository, subject).await?);
+    }
+    Ok(found)
+}
+
+/// Finds in an archive what belongs to one manifest. Blocks.
+fn in_archive(
+    archive: &Archive,
+    subject: &Digest,
+    options: &CopyOptions,
+) -> Result<Vec<Found>, Error> {
+    let mut found = Vec::new();
+    for image in archive.images() {
+        let Stored { descriptor, name, subject: noted } = image;
+        let tag = name.as_ref().and_then(|name| name.tag()?.parse::<Tag>().ok());
+        let tag = tag.filter(|tag| tag_about(tag).as_ref() == Some(subject));
+        let may_refer = noted.as_ref().map_or(name.is_none(), |noted| noted == subject);
+        let found_by = match tag {
+            Some(tag) if options.digest_tags == Carry::Yes => FoundBy::Tag(tag),
+            None if may_refer && options.referrers == Carry::Yes => {
+                FoundBy::Subject(subject.clone())
+            }
+            _ => continue,
+        };
+        let manifest = archive.manifest(&descriptor.digest, Some(&descriptor.media_type))?;
+        let is_wanted = match &found_by {
+            FoundBy::Tag(_) => true,
+            FoundBy::Subject(subject) => {
+                manifest.subject().is_some_and(|it| it.digest == *subject)
+                    && options.wants_type(manifest.as_referrer().artifact_type.as_deref())
+            }
+        };
+        if is_wanted {
+            found.push((manifest, found_by));
+        }
     }
     Ok(found)
 }
@@ -101,13 +153,9 @@ async fn referrers(
     if listed.source == ReferrersSource::Tag {
         carrier.note_lack_of_api(&repository.registry);
     }
-    let is_wanted = |kind: Option<&str>| {
-        let wanted = &options.artifact_types;
-        wanted.is_empty() || wanted.iter().any(|wanted| Some(wanted.as_str()) == kind)
-    };
     let mut manifests = Vec::new();
     for entry in listed.manifests {
-        if is_wanted(entry.artifact_type.as_deref()) {
+        if options.wants_type(entry.artifact_type.as_deref()) {
             let place = Place::Repository(repository.clone());
             let read = place.manifest(&carrier.session, &entry.digest, Some(&entry.media_type));
             let what = format!("failed to read what refers to {subject}");
@@ -121,7 +169,7 @@ async fn digest_tags(
     carrier: &Carrier,
     repository: &Repository,
     subject: &Digest,
-) -> Result<Vec<(Manifest, Option<Tag>)>, Error> {
+) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     for ending in DIGEST_TAGS {
         let text = format!("{}.{ending}", digest_tag(subject));
@@ -134,7 +182,7 @@ async fn digest_tags(
         if client.peek(&name).await?.is_none() {
             continue;
         }
-        found.push((client.manifest(&name).await?, Some(tag)));
+        found.push((client.manifest(&name).await?, FoundBy::Tag(tag)));
     }
     Ok(found)
 }
@@ -142,10 +190,15 @@ async fn digest_tags(
 /// Returns whether a tag is made of a digest: what is under it belongs to another image.
 #[must_use]
 pub fn is_digest_tag(tag: &Tag) -> bool {
-    let tag = tag.as_str();
-    let ending = DIGEST_TAGS.iter().find_map(|it| tag.strip_suffix(it)?.strip_suffix('.'));
-    let digest = ending.unwrap_or(tag).replacen('-', ":", 1);
-    digest.parse::<Digest>().is_ok()
+    let text = tag.as_str().replacen('-', ":", 1);
+    text.parse::<Digest>().is_ok() || tag_about(tag).is_some()
+}
+
+/// Returns which digest a tag of cosign's is about.
+fn tag_about(tag: &Tag) -> Option<Digest> {
+    let text = tag.as_str();
+    let digest = DIGEST_TAGS.iter().find_map(|it| text.strip_suffix(it)?.strip_suffix('.'))?;
+    digest.replacen('-', ":", 1).parse().ok()
 }
 
 /// Returns a digest as the beginning of a tag (OCI distribution-spec, "Referrers Tag Schema").

@@ -2,29 +2,44 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::image::{Descriptor, Digest, Manifest, Reference, Repository};
+use crate::archive::{Name, Stored};
+use crate::image::{Descriptor, Digest, Manifest, Reference};
 use crate::operations::publish::Traffic;
 use crate::operations::session::blocking;
 use crate::operations::{Error, Session};
 use crate::registry::Pushed;
 
+use super::archive::ArchiveTarget;
 use super::claims::{Role, Share, Stage};
+use super::hold::Hold;
 
 /// Where a copy goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyTarget {
     /// A name in a registry: a tag, or the digest that the copy has.
     Registry(Reference),
-    /// A name in the store.
-    Store(Reference),
+    /// A name in the store, or none.
+    Store(Option<Reference>),
+    /// A name in an archive, or none.
+    Archive(ArchiveTarget, Option<Name>),
 }
 
 impl CopyTarget {
-    /// Returns the name that the copy gets.
+    /// Returns the name that the copy gets, when it gets a whole one.
     #[must_use]
-    pub fn name(&self) -> &Reference {
+    pub fn name(&self) -> Option<&Reference> {
         match self {
-            Self::Registry(name) | Self::Store(name) => name,
+            Self::Registry(name) => Some(name),
+            Self::Store(name) => name.as_ref(),
+            Self::Archive(_, name) => name.as_ref().and_then(Name::reference),
+        }
+    }
+
+    pub(super) fn hold(&self) -> Hold {
+        match self {
+            Self::Registry(name) => Hold::Repository(name.repository.clone()),
+            Self::Store(_) => Hold::Store,
+            Self::Archive(target, _) => Hold::Archive(target.clone()),
         }
     }
 }
@@ -33,7 +48,10 @@ impl std::fmt::Display for CopyTarget {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Registry(name) => formatter.write_str(&name.familiar()),
-            Self::Store(name) => write!(formatter, "store:{}", name.familiar()),
+            Self::Store(Some(name)) => write!(formatter, "store:{}", name.familiar()),
+            Self::Store(None) => formatter.write_str("store:"),
+            Self::Archive(target, Some(name)) => write!(formatter, "{target}:{name}"),
+            Self::Archive(target, None) => target.fmt(formatter),
         }
     }
 }
@@ -50,60 +68,11 @@ pub async fn is_taken(session: &Session, target: &CopyTarget) -> Result<bool, Er
             Err(error) if error.kind() == crate::registry::Kind::NotFound => Ok(false),
             Err(error) => Err(Error::from(error).about(format!("failed to look at `{target}`"))),
         },
-        CopyTarget::Store(name) => {
+        CopyTarget::Store(Some(name)) => {
             let (store, name) = (session.store.clone(), name.clone());
             Ok(blocking(move || store.resolve(&name)).await?.is_some())
         }
-    }
-}
-
-/// What holds the parts of a copy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Hold {
-    Repository(Repository),
-    Store,
-}
-
-impl Hold {
-    pub(super) fn of(target: &CopyTarget) -> Self {
-        match target {
-            CopyTarget::Registry(name) => Self::Repository(name.repository.clone()),
-            CopyTarget::Store(_) => Self::Store,
-        }
-    }
-
-    pub(super) fn repository(&self) -> Option<&Repository> {
-        match self {
-            Self::Repository(repository) => Some(repository),
-            Self::Store => None,
-        }
-    }
-
-    /// Puts a manifest there by its digest.
-    pub(super) async fn put(&self, session: &Session, manifest: &Manifest) -> Result<(), Error> {
-        match self {
-            Self::Repository(repository) => {
-                let digest = manifest.digest.clone();
-                let name = Reference::by_digest(repository.clone(), digest);
-                Ok(session.client.push_manifest(&name, manifest).await?)
-            }
-            Self::Store => {
-                let (store, manifest) = (session.store.clone(), manifest.clone());
-                blocking(move || store.put_manifest(&manifest)).await
-            }
-        }
-    }
-
-    /// Puts a manifest there under a tag beside that of the copy.
-    pub(super) async fn put_tagged(
-        &self,
-        session: &Session,
-        manifest: &Manifest,
-        tag: &crate::image::Tag,
-    ) -> Result<(), Error> {
-        let Self::Repository(repository) = self else { return self.put(session, manifest).await };
-        let name = Reference::tagged(repository.clone(), tag.clone());
-        Ok(session.client.push_manifest(&name, manifest).await?)
+        CopyTarget::Store(None) | CopyTarget::Archive(..) => Ok(false),
     }
 }
 
@@ -124,7 +93,7 @@ struct State {
 
 impl Delivery {
     pub(super) fn new(target: CopyTarget, share: Share) -> Self {
-        Self { hold: Hold::of(&target), target, share, state: Mutex::default() }
+        Self { hold: target.hold(), target, share, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -146,6 +115,14 @@ impl Delivery {
         self.state().traffic.add(pushed, size);
     }
 
+    /// Takes note that a blob is there, and tells those who wait for it.
+    pub(super) fn arrived(&self, pushed: Pushed, blob: &Descriptor) {
+        self.note(pushed, blob.size);
+        if let Some(Role::Lead(stage)) = self.share.role(&blob.digest) {
+            stage.send_replace(Stage::Arrived);
+        }
+    }
+
     /// Waits for another image that brings the blob to the same registry. Returns whether it is then
     /// in this destination's repository, without asking.
     pub(super) async fn is_brought_by_others(&self, blob: &Descriptor) -> bool {
@@ -153,7 +130,7 @@ impl Delivery {
         if following.is_same_image {
             return false;
         }
-        if Some(&following.repository) == self.hold.repository() {
+        if following.hold == self.hold {
             return following.reaches(Stage::Arrived).await;
         }
         following.reaches(Stage::Committed).await;
@@ -171,9 +148,14 @@ impl Delivery {
                     (session.store.clone(), manifest.clone(), name.clone());
                 let named = move || {
                     store.put_manifest(&manifest)?;
-                    store.tag(&name, &manifest.descriptor())
+                    store.tag_all(&[(name, manifest.descriptor())])
                 };
                 blocking(named).await?;
+            }
+            CopyTarget::Archive(target, name) => {
+                target.put(manifest).await?;
+                let (descriptor, name) = (manifest.descriptor(), name.clone());
+                target.add(Stored { descriptor, name, subject: None });
             }
         }
         self.share.commit();

@@ -4,7 +4,7 @@ use futures_util::future::{join_all, try_join};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::event::Event;
-use crate::image::{Content, Descriptor, Digest, Manifest, Platform, Reference};
+use crate::image::{Content, Descriptor, Digest, Manifest, Platform};
 use crate::operations::place::{ImageSource, Place, Top};
 use crate::operations::publish::Traffic;
 use crate::operations::push::ForeignLayers;
@@ -12,7 +12,8 @@ use crate::operations::{Error, Kind};
 
 use super::carrier::Carrier;
 use super::companions::{self, Companion};
-use super::delivery::{Arrival, CopyTarget, Delivered, Delivery, Hold};
+use super::delivery::{Arrival, CopyTarget, Delivered, Delivery};
+use super::hold::Hold;
 use super::tree::{self, IndexShape, Tree, Trimmed};
 
 /// How many images are copied at once.
@@ -68,6 +69,12 @@ impl Default for CopyOptions {
 impl CopyOptions {
     fn wants_companions(&self) -> bool {
         self.referrers == Carry::Yes || self.digest_tags == Carry::Yes
+    }
+
+    /// Returns whether referrers of this artifact type are copied.
+    pub(super) fn wants_type(&self, kind: Option<&str>) -> bool {
+        let wanted = &self.artifact_types;
+        wanted.is_empty() || wanted.iter().any(|wanted| Some(wanted.as_str()) == kind)
     }
 
     /// Returns whether an image that is there may still lack something.
@@ -209,7 +216,7 @@ async fn look(
                 // Why there is no answer shows when the copy goes there.
                 found.ok().map(|found| found.digest)
             }
-            CopyTarget::Store(_) => None,
+            CopyTarget::Store(_) | CopyTarget::Archive(..) => None,
         });
         Ok(join_all(asked).await)
     };
@@ -263,7 +270,7 @@ async fn copy_top(
         let wanted: Vec<CopyTarget> = open.iter().map(|at| targets[*at].clone()).collect();
         let shipment = Shipment { carrier, place: &top.place, tree, options };
         let (companions, deliveries) = shipment.ship(wanted).await?;
-        copied.digest_tags = companions.iter().filter(|it| it.tag.is_some()).count();
+        copied.digest_tags = companions.iter().filter(|it| it.is_tagged()).count();
         copied.referrers = companions.len() - copied.digest_tags;
         done = deliveries;
     }
@@ -278,6 +285,28 @@ async fn copy_top(
         })
         .collect();
     Ok(copied)
+}
+
+/// Copies what was read already to one target.
+///
+/// # Errors
+///
+/// Whatever keeps it from being there.
+pub(super) async fn copy_top_to(
+    carrier: &Carrier,
+    top: &Top,
+    target: CopyTarget,
+    options: &CopyOptions,
+) -> Result<CopiedImage, Error> {
+    let seen = Seen { manifest: None, targets: vec![None] };
+    let mut copied = Box::pin(copy_top(carrier, top, &[target], &seen, options)).await?;
+    match copied.deliveries.pop() {
+        Some(Delivered { outcome: Err(error), .. }) => Err(error),
+        delivered => {
+            copied.deliveries.extend(delivered);
+            Ok(copied)
+        }
+    }
 }
 
 fn platforms_of(manifest: &Manifest) -> Vec<Platform> {
@@ -303,15 +332,19 @@ impl Shipment<'_> {
             delivery.expect_digest(&self.tree.top.digest);
         }
         let found = async {
-            if !self.options.wants_companions() {
+            let has_place = deliveries.iter().any(|it| it.hold.keeps_companions());
+            if !has_place || !self.options.wants_companions() {
                 return Ok(Vec::new());
             }
             companions::find(self.carrier, self.place, &self.tree, self.options).await
         };
-        let (companions, ()) = try_join(found, self.bring(&self.tree.blobs, &deliveries)).await?;
+        let all: Vec<&Delivery> = deliveries.iter().collect();
+        let (companions, ()) = try_join(found, self.bring(&self.tree.blobs, &all)).await?;
+        let keep: Vec<&Delivery> =
+            deliveries.iter().filter(|it| it.hold.keeps_companions()).collect();
         // What belongs to an image is rarely shared with others: it is not claimed.
         for companion in &companions {
-            self.bring(&companion.tree.blobs, &deliveries).await?;
+            self.bring(&companion.tree.blobs, &keep).await?;
         }
         join_all(deliveries.iter().map(|delivery| self.put(delivery, &companions))).await;
         let digest = &self.tree.top.digest;
@@ -320,13 +353,13 @@ impl Shipment<'_> {
     }
 
     fn claim(&self, targets: Vec<CopyTarget>, blobs: &[Descriptor]) -> Vec<Delivery> {
-        let holds: Vec<Hold> = targets.iter().map(Hold::of).collect();
-        let shares = self.carrier.claim(&holds.iter().collect::<Vec<_>>(), blobs);
+        let holds: Vec<Hold> = targets.iter().map(CopyTarget::hold).collect();
+        let shares = self.carrier.claim(&holds, blobs);
         let pairs = targets.into_iter().zip(shares);
         pairs.map(|(target, share)| Delivery::new(target, share)).collect()
     }
 
-    async fn bring(&self, blobs: &[Descriptor], deliveries: &[Delivery]) -> Result<(), Error> {
+    async fn bring(&self, blobs: &[Descriptor], deliveries: &[&Delivery]) -> Result<(), Error> {
         let brought = blobs.iter().map(|blob| self.carrier.bring(self.place, blob, deliveries));
         stream::iter(brought).buffer_unordered(BLOBS).try_collect().await
     }
@@ -344,16 +377,16 @@ impl Shipment<'_> {
     async fn try_put(&self, delivery: &Delivery, companions: &[Companion]) -> Result<(), Error> {
         let (session, hold) = (&self.carrier.session, &delivery.hold);
         put_below(self.carrier, hold, &self.tree).await?;
-        for companion in companions {
-            put_below(self.carrier, hold, &companion.tree).await?;
-            match &companion.tag {
-                Some(tag) => hold.put_tagged(session, &companion.tree.top, tag).await?,
-                None => hold.put(session, &companion.tree.top).await?,
-            }
+        let name = delivery.target.name();
+        for Companion { tree, found_by } in companions.iter().filter(|_| hold.keeps_companions()) {
+            put_below(self.carrier, hold, tree).await?;
+            hold.put_companion(session, &tree.top, found_by, name).await?;
         }
         delivery.name(session, &self.tree.top).await?;
-        let (reference, digest) = (delivery.target.name().clone(), self.tree.top.digest.clone());
-        session.sink.emit(Event::Tagged { reference, digest });
+        if let Some(reference) = name.cloned() {
+            let digest = self.tree.top.digest.clone();
+            session.sink.emit(Event::Tagged { reference, digest });
+        }
         Ok(())
     }
 }
@@ -381,10 +414,7 @@ async fn put_below(carrier: &Carrier, hold: &Hold, tree: &Tree) -> Result<(), Er
 impl Delivery {
     /// Refuses a target that is named by a digest that the copy does not have.
     fn expect_digest(&self, digest: &Digest) {
-        let wanted = match &self.target {
-            CopyTarget::Registry(Reference { digest, .. })
-            | CopyTarget::Store(Reference { digest, .. }) => digest.as_ref(),
-        };
+        let wanted = self.target.name().and_then(|name| name.digest.as_ref());
         if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
             let message = format!("the copy is {digest}, not {wanted}");
             self.fail(Error::new(Kind::User, message).hint("name it by a tag"));

@@ -10,20 +10,25 @@
 //! ([`relay`], [`pipe`]), or through a file without a name where several read it or one is slow
 //! ([`spool`]).
 
+mod archive;
 mod carrier;
 mod claims;
 mod companions;
 mod delivery;
+mod hold;
 mod image;
+mod load;
 mod pipe;
 mod relay;
 mod spool;
 mod tree;
 mod weight;
 
+pub use archive::ArchiveTarget;
 pub use carrier::Carrier;
 pub use companions::is_digest_tag;
 pub use delivery::{Arrival, CopyTarget, Delivered, is_taken};
 pub use image::{Carry, CopiedImage, CopyJob, CopyOptions, copy_image, copy_images};
+pub use load::{LoadSource, LoadedImage, load};
 pub use tree::{IndexShape, Trimmed};
 pub(super) use weight::{Weight, weigh};

@@ -1,5 +1,6 @@
 //! What the program does with registries: logins, transfers, objects, faults.
 
+mod archives;
 mod artifacts;
 mod auth;
 mod copies;
