@@ -13,7 +13,7 @@ use crate::operations::{
 };
 
 use super::Context;
-use super::args::{CopyArgs, CopyContentArgs};
+use super::args::{CopyArgs, CopyContentArgs, EditMannerArgs, FormatArgs};
 use super::build::reference;
 use super::edit::{self, archive_name, image_source, interruptible, platform};
 use super::output::{Format, from_template, print, write_file};
@@ -109,7 +109,8 @@ async fn convert(
     if let Some(path) = &args.digestfile {
         write_file(path, format!("{}\n", done.manifest.digest).as_bytes())?;
     }
-    edit::report(context, &done, &args.format, false)
+    let format = FormatArgs { format: args.format.format.clone() };
+    edit::report(context, &done, &EditMannerArgs { local: false, dry_run: false, format })
 }
 
 impl CopyContentArgs {

@@ -29,8 +29,8 @@ pub(crate) use auth::{
 pub(crate) use build::{BuildArgs, DockerfileArgs, OutputArgs, PullWhen};
 pub(crate) use copy::{CopyArgs, CopyContentArgs, LoadArgs, SaveArgs, SavedForm};
 pub(crate) use edit::{
-    AppendArgs, ConversionArgs, EditArgs, EditMannerArgs, FlattenArgs, ManifestDiffArgs, MutateArgs, Prefer,
-    RebaseArgs, ValidateArgs,
+    AppendArgs, ConversionArgs, EditArgs, EditMannerArgs, FlattenArgs, ManifestDiffArgs,
+    MutateArgs, Prefer, RebaseArgs, ValidateArgs,
 };
 pub(crate) use index::{
     IndexAddArgs, IndexAnnotateArgs, IndexCommand, IndexCreateArgs, IndexEditArgs,
