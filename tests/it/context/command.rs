@@ -187,18 +187,23 @@ impl Running {
 
     /// Waits until it has ended; returns the most memory, in bytes, that it was seen to have used.
     pub(crate) fn peak_memory(&mut self) -> u64 {
-        let path = format!("/proc/{}/status", self.process.id());
         let mut peak = 0;
         while self.started.elapsed() < LIMIT
             && !self.wait_until(self.started.elapsed() + Duration::from_millis(5))
         {
-            // Empty when it has ended in between.
-            let status = fs_err::read_to_string(&path).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            peak = kibibytes.unwrap_or(peak);
+            // Nothing when it has ended in between.
+            peak = self.memory().max(peak);
         }
-        peak << 10
+        peak
+    }
+
+    /// Returns the most memory, in bytes, that it has used so far; nothing when it has ended.
+    pub(crate) fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = fs_err::read_to_string(path).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kibibytes.unwrap_or(0) << 10
     }
 
     /// Waits for its end. Its output must end too: a process left behind that holds it is a fault.

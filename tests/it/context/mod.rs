@@ -44,7 +44,7 @@ pub(crate) use proxy::{Cut, Manners, Passed, Proxy, Side};
 pub(crate) use registry::{Auth, PASSWORD, Registry, USERNAME, digest_of};
 pub(crate) use repository::Repository;
 pub(crate) use serve::Serve;
-pub(crate) use store::verify_store;
+pub(crate) use store::{verify_blobs, verify_store};
 pub(crate) use tls::Authority;
 pub(crate) use user::{Role, User};
 pub(crate) use web::{Page, WebServer, git_daemon};

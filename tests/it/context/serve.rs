@@ -71,6 +71,11 @@ impl Serve {
         self.process.wait_for_error(text, Duration::from_secs(20))
     }
 
+    /// Returns the most memory that it has used so far, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.process.memory()
+    }
+
     /// Kills it, as a crash would.
     pub(crate) fn kill(mut self) {
         self.process.kill();

@@ -1,9 +1,12 @@
 //! Layouts and archives, and TLS, to clients that are not ours.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 
-use super::{Upstream, skopeo_copy};
-use crate::context::{Authority, Serve, digest_of, has_tools};
+use super::{Upstream, noise, skopeo_copy};
+use crate::context::{Authority, Serve, TestContext, digest_of, has_tools};
 
 #[test]
 fn layouts_and_archives_are_read_only_registries() {
@@ -83,6 +86,59 @@ fn names_of_several_registries_are_told_apart() {
         assert!(!refused.status.success());
         assert!(refused.stderr.contains(words), "{}", refused.stderr);
     }
+}
+
+/// What was pushed to a store, and what refers to it, is found when the store is served as a layout.
+#[test]
+fn what_refers_to_an_image_is_listed_from_a_layout() {
+    let context = TestContext::new();
+    let pushed = Serve::start(&context, "pushed");
+    context.write("app/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    context.write("sbom.json", "{}");
+    let name = pushed.reference("team/app:1");
+    context.rpub(["build-push", "-t", &name]).arg(context.path("app")).success();
+    let kind = "application/sbom";
+    context.rpub(["artifact", "attach", "--artifact-type", kind, &name, "sbom.json"]).success();
+    let digest = digest_of(&pushed.get("/v2/team/app/manifests/1").body);
+    let referrers = |serve: &Serve| {
+        let answer = serve.get(&format!("/v2/team/app/referrers/{digest}"));
+        serde_json::from_slice::<Value>(&answer.body).unwrap()["manifests"].clone()
+    };
+    let before = referrers(&pushed);
+    assert_eq!(before[0]["artifactType"], kind);
+    pushed.kill();
+    let serve = Serve::with(&context, "none", &["pushed"]);
+    assert_eq!(referrers(&serve), before);
+    let referrer = before[0]["digest"].as_str().unwrap();
+    let manifest = serve.get(&format!("/v2/team/app/manifests/{referrer}"));
+    assert_eq!(digest_of(&manifest.body), referrer);
+}
+
+/// A client that reads nothing holds a little memory and no thread.
+#[test]
+fn slow_clients_keep_nobody_waiting() {
+    let context = TestContext::new();
+    let bytes = noise("slow", 8 << 20);
+    let digest = digest_of(&bytes);
+    context.rpub(["images"]).success();
+    let blob = context.store().join(format!("blobs/{}", digest.replace(':', "/")));
+    fs_err::write(blob, &bytes).unwrap();
+    let store = context.store().display().to_string();
+    let serve = Serve::with(&context, &store, &["--read-only"]);
+    let path = format!("/v2/app/blobs/{digest}");
+    let idle = serve.memory();
+    let ask = |_| {
+        let mut client = TcpStream::connect(serve.name()).unwrap();
+        write!(client, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        client
+    };
+    let slow: Vec<TcpStream> = (0..200).map(ask).collect();
+    for _ in 0..3 {
+        assert_eq!(digest_of(&serve.get(&path).body), digest);
+    }
+    let used = serve.memory() - idle;
+    assert!(used < 120 << 20, "{used} bytes for 200 slow clients");
+    drop(slow);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A pull-through cache when things go wrong.
 
+use std::time::Duration;
+
 use super::Upstream;
-use crate::context::{Cut, Manners, Passed, Proxy, Serve, Side, digest_of, get};
+use crate::context::{Cut, Manners, Passed, Proxy, Serve, Side, digest_of, get, verify_blobs};
 
 #[test]
 fn a_wrong_blob_is_broken_off_and_not_kept() {
@@ -67,6 +69,34 @@ fn a_killed_cache_goes_on_where_it_was() {
     let bytes: u64 =
         passed.iter().filter(|one| one.target.contains("/blobs/")).map(|one| one.received).sum();
     assert!(bytes < 2 << 20, "{bytes} bytes were fetched again");
+}
+
+#[test]
+fn a_cache_that_is_killed_at_any_instant_leaves_a_sound_store() {
+    let Some(upstream) = Upstream::new() else { return };
+    let (digest, layer) = upstream.push("library/app:1", 3 << 20);
+    let manifest = "/v2/library/app/manifests/1";
+    let blob = format!("/v2/library/app/blobs/{layer}");
+    for round in 0..10 {
+        let cache = upstream.cache(&["--revalidate", "0s"]);
+        std::thread::scope(|scope| {
+            for path in [manifest, &blob] {
+                let name = cache.name();
+                // Whatever comes, or does not.
+                scope.spawn(move || get(&name, path, &[]));
+            }
+            std::thread::sleep(Duration::from_millis(round * 8));
+            cache.kill();
+        });
+        let store = upstream.context.path("cache");
+        verify_blobs(&store);
+        if round % 3 == 2 {
+            fs_err::remove_dir_all(store).unwrap();
+        }
+    }
+    let cache = upstream.cache(&[]);
+    assert_eq!(digest_of(&cache.get(manifest).body), digest);
+    assert_eq!(digest_of(&cache.get(&blob).body), layer);
 }
 
 #[test]
