@@ -1,6 +1,6 @@
 //! rpub builds container images from Dockerfiles in its own rootless executor, sends to a registry
-//! only what the registry lacks, and pulls and serves images. One binary, no daemon, no external
-//! runtime.
+//! only what the registry lacks, and pulls, copies, mirrors, bundles and serves images. One binary, no
+//! daemon, no external runtime.
 //!
 //! This page is the map of the code. One package: this library, and a thin program around it.
 //!
@@ -53,6 +53,15 @@
 //!    again and renamed into the store. If it belongs to the final image, its upload starts while
 //!    later steps run: there already, mounted from another repository, or sent.
 //! 5. Config and manifest follow when all blobs are there, tags last. A failed build moves no tag.
+//!
+//! # The way of the data in a copy
+//!
+//! `copy`, `mirror`, `bundle`, `save` and `load` are one engine, `operations::copy`: a walk over a graph
+//! of descriptors from a registry, the store or an [`archive`] to any number of others. `HEAD` on both
+//! sides says whether there is anything to do; manifests are read from the top, blobs are brought, then
+//! manifests from the bottom, names last. All images of a run share a `Carrier`: the first that needs a
+//! blob in a registry brings it, the others wait and have it mounted. Between registries bytes pass
+//! through a small window of memory, or through a file without a name.
 //!
 //! # What makes it fast
 //!

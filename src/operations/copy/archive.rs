@@ -9,8 +9,10 @@ use crate::archive::{ArchiveWriter, Form, Stored};
 use crate::blob::{Source, VerifyingReader};
 use crate::image::{Descriptor, Manifest};
 use crate::operations::session::blocking;
-use crate::operations::{Error, Kind, transport};
+use crate::operations::{Error, transport};
 use crate::registry::Pushed;
+
+use super::carrier::spoilt;
 
 /// How much is copied at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -113,14 +115,7 @@ impl ArchiveTarget {
             return Ok(Pushed::AlreadyThere);
         }
         let mut out = writer.blob(blob)?;
-        let failed = |error: io::Error| {
-            let kind = match error.kind() {
-                io::ErrorKind::InvalidData => Kind::Integrity,
-                _ => Kind::Internal,
-            };
-            let name = blob.digest.short();
-            Error::new(kind, format!("failed to copy the blob {name}")).because(error)
-        };
+        let failed = |error| spoilt(blob, error);
         let reader = source.open(0).map_err(failed)?;
         let mut reader =
             io::BufReader::with_capacity(BUFFER_BYTES, VerifyingReader::new(reader, blob.clone()));

@@ -139,14 +139,7 @@ impl Carrier {
         let (store, blob) = (self.session.store.clone(), blob.clone());
         blocking(move || {
             let mut writer = store.writer()?;
-            let about = |error: io::Error| {
-                let name = blob.digest.short();
-                let kind = match error.kind() {
-                    io::ErrorKind::InvalidData => Kind::Integrity,
-                    _ => Kind::Internal,
-                };
-                Error::new(kind, format!("failed to copy the blob {name}")).because(error)
-            };
+            let about = |error| spoilt(&blob, error);
             let mut reader = VerifyingReader::new(source.open(0).map_err(about)?, blob.clone());
             io::copy(&mut reader, &mut writer).map_err(about)?;
             writer.commit(Some(&blob))?;
@@ -239,16 +232,21 @@ impl Origin {
 
 /// Reads a file that a registry would not take, to see whether it is what it should be.
 fn verify(file: &dyn Source, blob: &Descriptor) -> Result<(), Error> {
-    let unreadable = |error: io::Error| {
-        let kind = match error.kind() {
-            io::ErrorKind::InvalidData => Kind::Integrity,
-            io::ErrorKind::NotFound => Kind::NotFound,
-            _ => Kind::Internal,
-        };
-        Error::new(kind, format!("the blob {} cannot be copied", blob.digest)).because(error)
+    let about = |error| spoilt(blob, error);
+    let mut reader = VerifyingReader::new(file.open(0).map_err(about)?, blob.clone());
+    io::copy(&mut reader, &mut io::sink()).map(drop).map_err(about)
+}
+
+/// Returns what is wrong when a blob could not be copied from or to a file.
+pub(super) fn spoilt(blob: &Descriptor, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::InvalidData => Kind::Integrity,
+        io::ErrorKind::NotFound => Kind::NotFound,
+        _ => Kind::Internal,
     };
-    let mut reader = VerifyingReader::new(file.open(0).map_err(unreadable)?, blob.clone());
-    io::copy(&mut reader, &mut io::sink()).map(drop).map_err(unreadable)
+    let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let error = Error::new(kind, format!("failed to copy the blob {}", blob.digest)).because(error);
+    if is_full { error.hint("make room on the disk, and run the command again") } else { error }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

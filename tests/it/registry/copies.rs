@@ -6,8 +6,9 @@ use crate::context::{Cut, Manners, Proxy, Registry, Role, Side, TestContext, has
 
 const LAYER_BYTES: usize = 3 << 20;
 
-/// Two registries, each behind a proxy. The first has `team/app:1`, an index of three images that
-/// share a layer, with an artifact that refers to it, and an image under a digest tag.
+/// Two registries, each behind a proxy. The first has `team/app:1`, an index of four images that
+/// share a layer, with a signature that refers to it, an attestation that refers to one of the images,
+/// and something under a digest tag.
 struct World {
     context: TestContext,
     near: Registry,
@@ -16,7 +17,7 @@ struct World {
     far_proxy: Proxy,
 }
 
-const PLATFORMS: &str = "linux/amd64,linux/arm64,linux/arm/v7";
+const PLATFORMS: &str = "linux/amd64,linux/arm64,linux/arm/v7,linux/s390x";
 
 fn world() -> Option<World> {
     let context = TestContext::for_role(Role::Unprivileged)?;
@@ -29,6 +30,9 @@ fn world() -> Option<World> {
     context.write("signature", "signed");
     let attach = ["artifact", "attach", "--artifact-type", "application/x.signature", &name];
     context.rpub(attach).arg("signature").success();
+    let attest = ["artifact", "attach", "--artifact-type", "application/x.attestation"];
+    let attest = context.rpub(attest).args(["--platform=linux/arm64", &name, "signature"]);
+    attest.success();
     let digest = near.manifest("team/app", "1")?.0.replace(':', "-");
     let tag = near.reference(&format!("team/app:{digest}.sig"));
     context.rpub(["artifact", "push", &tag, "signature"]).success();
@@ -78,7 +82,7 @@ fn referrers(context: &TestContext, name: &str) -> Vec<Value> {
 fn a_copy_is_whole_and_exact_and_again_costs_questions() {
     let Some(world) = world() else { return };
     let copied = world.context.rpub(world.copy(&["mirror/app:1"])).success();
-    copied.expect_error("with it: 1 referrers, 1 digest tags");
+    copied.expect_error("with it: 2 referrers, 1 digest tags");
     let source = digest(&world.near, "team/app", "1").expect("it was pushed");
     assert_eq!(digest(&world.far, "mirror/app", "1").as_ref(), Some(&source));
     assert_eq!(
@@ -151,6 +155,8 @@ fn platforms_are_chosen_and_told() {
     args.push("--platform=linux/amd64,linux/arm64".to_owned());
     let copied = world.context.rpub(args.clone()).success();
     copied.expect_error("left out the image for linux/arm/v7");
+    copied.expect_error("left out the image for linux/s390x");
+    copied.expect_error("with it: 1 referrers, 0 digest tags");
     copied.expect_error("which its signatures do not cover");
     let (digest, index) = world.far.manifest("trim/app", "1").expect("it was copied");
     assert_eq!(index["manifests"].as_array().map(Vec::len), Some(2));
@@ -165,10 +171,10 @@ fn platforms_are_chosen_and_told() {
     assert!(image["layers"].is_array());
 
     let mut args = world.copy(&["none/app:1"]);
-    args.push("--platform=linux/s390x".to_owned());
+    args.push("--platform=linux/riscv64".to_owned());
     let failed = world.context.rpub(args).code(3);
-    failed.expect_error("has no image for linux/s390x");
-    failed.expect_error("it has linux/amd64, linux/arm64, linux/arm/v7");
+    failed.expect_error("has no image for linux/riscv64");
+    failed.expect_error("it has linux/amd64, linux/arm64, linux/arm/v7, linux/s390x");
     assert_eq!(world.far.manifest("none/app", "1"), None);
 }
 
