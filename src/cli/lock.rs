@@ -1,15 +1,15 @@
-//! `lock`.
+//! `lock` and `fetch`.
 
 use serde_json::json;
 
 use crate::operations::{
-    self, BuildRequest, ContextLocation, Error, Interrupt, Kind, LockChange, LockMode, LockReport,
-    LockRequest, Refresh,
+    self, BuildRequest, ContextLocation, Error, FetchReport, FetchRequest, FetchedImage, Interrupt,
+    Kind, LockChange, LockMode, LockReport, LockRequest, Refresh,
 };
 
-use super::args::{DockerfileArgs, LockArgs, SecretArgs};
-use super::build::{dockerfile, interruptible, named_contexts, platforms};
-use super::output::{Format, from_template, print, print_bytes};
+use super::args::{DockerfileArgs, FetchArgs, LockArgs, SecretArgs};
+use super::build::{dockerfile, interruptible, named_contexts, platforms, reference};
+use super::output::{Format, from_template, print, print_bytes, print_template};
 use super::render::Table;
 use super::{Context, settings, steps};
 
@@ -39,6 +39,59 @@ pub(super) async fn lock(context: &Context, args: LockArgs) -> Result<(), Error>
     }
     let is_drift = mode == LockMode::Check && report.has_drifted;
     if is_drift { Err(Error::new(Kind::Reported, "the lock file has drifted")) } else { Ok(()) }
+}
+
+/// Brings what builds need into the store.
+pub(super) async fn fetch(context: &Context, args: FetchArgs) -> Result<(), Error> {
+    let names = args.images.iter().map(|name| reference(name));
+    let images = names.collect::<Result<Vec<_>, _>>()?;
+    // Who names images means these alone, unless a Dockerfile is named as well.
+    let build = if images.is_empty() || args.dockerfile.file.is_some() {
+        let location = ContextLocation::main(".".as_ref())?;
+        let request = request(context, location, &args.dockerfile, &args.secrets)?;
+        Some(BuildRequest { lock_file: args.lock.lock_file, locked: args.lock.locked, ..request })
+    } else {
+        None
+    };
+    let request = FetchRequest { build, images, platforms: platforms(&args.platform)? };
+    let interrupt = Interrupt::default();
+    let operation = operations::fetch(&context.session, request, &interrupt);
+    let report = interruptible(Box::pin(operation), &interrupt).await?;
+    context.progress.finish();
+    let rows: Vec<serde_json::Value> = report.images.iter().map(fetched).collect();
+    match args.format.format() {
+        Format::Json => rows.iter().try_for_each(|row| print(&row.to_string())),
+        Format::Template(template) => print_template(&template, &rows, "ID"),
+        Format::Table => {
+            context.session.note(summary(&report));
+            report.images.iter().try_for_each(|image| {
+                let name = image.name.repository.familiar();
+                let tag = image.name.tag.as_ref().map(|tag| format!(":{tag}"));
+                let (tag, digest) = (tag.unwrap_or_default(), &image.digest);
+                print(&format!("{name}{tag}@{digest} {}", image.platform))
+            })
+        }
+    }
+}
+
+fn fetched(image: &FetchedImage) -> serde_json::Value {
+    json!({
+        "Name": image.name.familiar(),
+        "Platform": image.platform.to_string(),
+        "Digest": image.digest,
+        "LayersFetched": image.fetched,
+        "LayersThere": image.already_there,
+    })
+}
+
+fn summary(report: &FetchReport) -> String {
+    let fetched: usize = report.images.iter().map(|image| image.fetched).sum();
+    let there: usize = report.images.iter().map(|image| image.already_there).sum();
+    let others = match report.others {
+        0 => String::new(),
+        count => format!("; {count} files and repositories"),
+    };
+    format!("fetched: {fetched} layers fetched, {there} already there{others}")
 }
 
 /// Returns the request to look at a Dockerfile.

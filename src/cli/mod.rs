@@ -127,6 +127,7 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
         Command::Build(args) => build::build(context, *args).await,
         Command::BuildPush(args) => build::build_push(context, *args).await,
         Command::Lock(args) => lock::lock(context, *args).await,
+        Command::Fetch(args) => lock::fetch(context, *args).await,
         Command::Push(args) => registry::push(context, args).await,
         Command::Pull(args) => registry::pull(context, args).await,
         Command::Images(args) => images::list(context, args).await,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::event::Sink;
 use crate::image::Platform;
 use crate::operations::{
-    Error, GitSettings, Kind, Locations, LoginFile, RegistryToken, RetryPolicy, Secret, Session,
-    SessionSettings, TokenSource,
+    Error, GitSettings, Kind, Locations, LoginFile, Reachable, RegistryToken, RetryPolicy, Secret,
+    Session, SessionSettings, TokenSource,
 };
 
 use super::args::{CredentialArgs, Global};
@@ -49,6 +49,7 @@ pub(crate) fn session(global: &Global, sink: Arc<dyn Sink>) -> Result<Session, E
         retry: retry(global),
         concurrency: global.network.concurrency,
         bytes_per_second: limit_rate(global)?,
+        reachable: if global.network.offline { Reachable::Nobody } else { Reachable::All },
         git: git(),
     };
     Session::open(settings, sink)

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::image::{Digest, Reference};
@@ -183,6 +184,16 @@ pub enum Event {
         mirror: String,
         /// The tag or digest of the content.
         content: String,
+    },
+    /// Nobody was asked what a name means: what it was last seen to mean counts.
+    LastSeen {
+        /// The image's name, or a URL without credentials and query.
+        name: String,
+        /// The manifest or index, or the file.
+        digest: Digest,
+        /// When it was seen.
+        #[serde(serialize_with = "as_display")]
+        at: Timestamp,
     },
     /// A tag now names a manifest, here or in a registry.
     Tagged {

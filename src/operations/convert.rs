@@ -60,6 +60,9 @@ impl From<registry::Error> for Error {
     }
 }
 
+/// What to do when rpub is offline.
+const ONLINE: &str = "run it without `--offline`, and without RPUB_OFFLINE";
+
 /// Returns what helps against a registry's refusal.
 fn registry_hints(error: &registry::Error) -> Vec<String> {
     if matches!(error, registry::Error::Status(status) if status.is_immutable_tag()) {
@@ -68,6 +71,9 @@ fn registry_hints(error: &registry::Error) -> Vec<String> {
     }
     if let registry::Error::Credentials { source, .. } = error {
         return source.remedy().into_iter().collect();
+    }
+    if matches!(error, registry::Error::Offline { .. }) {
+        return vec![ONLINE.to_owned()];
     }
     let Some(limited) = error.limited() else { return Vec::new() };
     let mut hints = Vec::new();
@@ -158,12 +164,14 @@ fn remote_kind(error: &remote::Error) -> Kind {
         remote::Kind::Integrity => Kind::Integrity,
         remote::Kind::Local => Kind::Internal,
         remote::Kind::Canceled => Kind::Interrupted,
+        remote::Kind::Offline => Kind::Settings,
         _ => Kind::User,
     }
 }
 
 fn remote_hint(error: &remote::Error) -> Option<String> {
     match error {
+        remote::Error::Offline { .. } => Some(ONLINE.to_owned()),
         remote::Error::NoGit(_) => Some("install it, as with `apt-get install git`".to_owned()),
         remote::Error::Git { message, .. } if message.contains("certificate") => {
             Some("trust its authority by `--ca-file FILE`".to_owned())

@@ -188,6 +188,7 @@ pub(super) fn find(store: &Store, text: &str) -> Result<ImageEntry, Error> {
             descriptor,
             tagged: None,
             subject: None,
+            index: None,
             evictable: false,
         });
     }

@@ -14,6 +14,7 @@ mod error;
 mod fetch;
 mod images;
 mod import;
+mod last_seen;
 mod layout;
 mod lock;
 mod login;
@@ -55,7 +56,10 @@ pub use edit::{
 pub use error::{Error, Kind, Snippet};
 pub use images::{ImageDetails, ListedImage, Removed, inspect, list, remove, tag};
 pub use import::{ImportReport, ImportRequest, ImportSource, import};
-pub use lock::{LOCK_FILE_NAME, LockChange, LockMode, LockReport, LockRequest, Refresh, lock};
+pub use lock::{
+    FetchReport, FetchRequest, FetchedImage, LOCK_FILE_NAME, LockChange, LockMode, LockReport,
+    LockRequest, Refresh, fetch, lock,
+};
 pub use login::{
     Access, LoginPlace, LoginReport, Verify, authorization, explain_credential, login, logout,
     logout_all, whoami,
@@ -92,8 +96,8 @@ pub use crate::credentials::{
 pub use crate::dockerfile::{Argument, Mounted, Parameters, Position, Span, Warning, suggest};
 pub use crate::mirror::{Dialect as MirrorDialect, Shard};
 pub use crate::registry::{
-    Headers, HostSettings, Ping, Referrers, ReferrersSource, RegistryKind, RetryPolicy, Transport,
-    Wanted,
+    Headers, HostSettings, Ping, Reachable, Referrers, ReferrersSource, RegistryKind, RetryPolicy,
+    Transport, Wanted,
 };
 pub use crate::remote::GitSettings;
 pub use crate::sandbox::{Limit, LimitedResource};

@@ -6,6 +6,7 @@ use crate::image::{
     Repository,
 };
 
+use super::last_seen::last_seen;
 use super::session::blocking;
 use super::{Error, Kind, Session};
 
@@ -55,6 +56,11 @@ impl Resolved {
             .collect())
     }
 
+    /// Returns what its name stands for: the index, or the manifest of an image that has none.
+    pub(super) fn named(&self) -> &Digest {
+        self.index.as_ref().unwrap_or(&self.manifest.digest)
+    }
+
     /// Returns the manifest's descriptor with its platform.
     pub(super) fn descriptor(&self) -> Descriptor {
         Descriptor { platform: Some(self.config.platform()), ..self.manifest.descriptor() }
@@ -70,13 +76,18 @@ pub(super) struct Found {
     pub(super) named: Digest,
 }
 
-/// Resolves a base image: its manifest and configuration, none of its layers.
+/// Resolves a base image: its manifest and configuration, none of its layers. `None` when rpub is
+/// offline and it is not here.
 pub(super) async fn resolve_base(
     session: &Session,
     image: &BaseImage,
     policy: PullPolicy,
-) -> Result<Found, Error> {
+) -> Result<Option<Found>, Error> {
     let reference = &image.reference;
+    if session.is_offline() {
+        let resolved = last_seen(session, reference, &image.platform).await?;
+        return resolved.map(|resolved| found(reference, resolved)).transpose();
+    }
     let resolved = match policy {
         PullPolicy::Always => None,
         PullPolicy::Missing | PullPolicy::Never => {
@@ -95,7 +106,11 @@ pub(super) async fn resolve_base(
             error.about(format!("failed to resolve the base image `{}`", reference.familiar()))
         })?,
     };
-    let named = resolved.index.clone().unwrap_or_else(|| resolved.manifest.digest.clone());
+    found(reference, resolved).map(Some)
+}
+
+fn found(reference: &Reference, resolved: Resolved) -> Result<Found, Error> {
+    let named = resolved.named().clone();
     let base = Base {
         reference: reference.clone(),
         manifest: resolved.descriptor(),
@@ -175,8 +190,22 @@ async fn unchanged(
 }
 
 /// Gets manifest and config from the registry, unless nothing has changed, and keeps both in the
-/// store, without a name.
+/// store, without a name, but for a note of what the name means.
 pub(super) async fn from_registry(
+    session: &Session,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Resolved, Error> {
+    let resolved = up_to_date(session, reference, platform).await?;
+    if reference.digest.is_none() {
+        let (store, name) = (session.store.clone(), reference.clone().or_latest());
+        let digest = resolved.named().clone();
+        blocking(move || store.saw(&name, &digest)).await?;
+    }
+    Ok(resolved)
+}
+
+async fn up_to_date(
     session: &Session,
     reference: &Reference,
     platform: &Platform,

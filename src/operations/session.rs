@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::credentials::{Credentials, Locations, Lookup};
 use crate::event::{Event, Finding, Sink};
 use crate::image::{DEFAULT_REGISTRY, Digest, RegistryName, Repository, RepositoryName};
-use crate::registry::{self, Client, ClientOptions, Headers, HostSettings, Hosts, RetryPolicy};
+use crate::registry::{
+    self, Client, ClientOptions, Headers, HostSettings, Hosts, Reachable, RetryPolicy,
+};
 use crate::remote::GitSettings;
 use crate::store::{SharedLock, Store};
 
@@ -34,6 +36,8 @@ pub struct Session {
     pub(super) git: GitSettings,
     /// Which blobs are on their way in.
     pub(super) arrivals: Arrivals,
+    /// Whether anybody is asked anything.
+    pub(super) reachable: Reachable,
 }
 
 /// Blobs on their way into the store: each is fetched once, however many want it.
@@ -76,6 +80,8 @@ pub struct SessionSettings {
     pub concurrency: Option<NonZeroUsize>,
     /// The most bytes that move in a second, both ways together.
     pub bytes_per_second: Option<NonZeroU64>,
+    /// Whether anybody is asked anything: without, no socket is opened to any other machine.
+    pub reachable: Reachable,
     /// How `git` is run; it trusts the authorities of `ca_files` as well.
     pub git: GitSettings,
 }
@@ -110,10 +116,28 @@ impl Session {
         let store = Store::open(&settings.store)?;
         options.memory = Arc::new(StoreMemory(store.clone()));
         options.push_credentials = for_push;
+        options.reachable = settings.reachable;
         let client = Client::new(options);
         let arrivals = Arrivals::default();
         let push_credentials = push_credentials.unwrap_or_else(|| credentials.clone());
-        Ok(Self { store, client, hosts, credentials, push_credentials, sink, git, arrivals })
+        let reachable = settings.reachable;
+        Ok(Self {
+            store,
+            client,
+            hosts,
+            credentials,
+            push_credentials,
+            sink,
+            git,
+            arrivals,
+            reachable,
+        })
+    }
+
+    /// Returns whether nobody is asked anything.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.reachable == Reachable::Nobody
     }
 
     /// Keeps what this process uses of the store from being collected as garbage, until dropped.

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
 
+use super::connections::Reachable;
 use super::external::External;
 use super::growing::GrowingPush;
 use super::progress::Progress;
@@ -52,6 +53,8 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
     /// What is remembered from one run to the next.
     pub memory: Arc<dyn Memory>,
+    /// Whether anybody is asked anything at all.
+    pub reachable: Reachable,
 }
 
 impl ClientOptions {
@@ -69,6 +72,7 @@ impl ClientOptions {
             bytes_per_second: None,
             retry: RetryPolicy::default(),
             memory: Arc::new(Forgetful),
+            reachable: Reachable::All,
         }
     }
 }
@@ -410,6 +414,7 @@ impl Client {
                     session.served(reference.manifest_key());
                     return Ok(done);
                 }
+                Err(error @ Error::Offline { .. }) => return Err(error),
                 Err(error) => {
                     let mirror = &session.repository;
                     tracing::debug!(%error, repository = %mirror, "mirror passed over");

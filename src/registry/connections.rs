@@ -77,15 +77,34 @@ pub(super) struct Connections {
     made: Mutex<HashMap<Connection, Arc<OnceCell<reqwest::Client>>>>,
     ca_files: Vec<PathBuf>,
     user_agent: String,
+    reach: Reachable,
+}
+
+/// Whom connections may lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reachable {
+    /// Anybody.
+    #[default]
+    All,
+    /// Nobody: the user is offline.
+    Nobody,
 }
 
 impl Connections {
-    pub(super) fn new(ca_files: Vec<PathBuf>, user_agent: String) -> Self {
-        Self { made: Mutex::default(), ca_files, user_agent }
+    pub(super) fn new(ca_files: Vec<PathBuf>, user_agent: String, reach: Reachable) -> Self {
+        Self { made: Mutex::default(), ca_files, user_agent, reach }
     }
 
-    /// Returns the HTTP client for connections of that kind.
-    pub(super) async fn client(&self, connection: Connection) -> Result<reqwest::Client> {
+    /// Returns the HTTP client for connections of that kind. There is no other way to one, so who is
+    /// refused here has opened no socket.
+    pub(super) async fn client(
+        &self,
+        url: &Url,
+        connection: Connection,
+    ) -> Result<reqwest::Client> {
+        if self.reach == Reachable::Nobody {
+            return Err(Error::Offline { url: location::redacted(url) });
+        }
         let cell = {
             let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(made.entry(connection.clone()).or_default())

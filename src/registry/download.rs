@@ -111,7 +111,7 @@ impl Client {
         let patience = self.shared().options.retry.idle_timeout;
         for _ in 0..=MAX_REDIRECTS {
             let connection = Connection::to(&url, &self.shared().options.hosts);
-            let client = self.shared().connections.client(connection).await?;
+            let client = self.shared().connections.client(&url, connection).await?;
             let mut builder = client.get(url.clone()).headers(request.headers.clone());
             let is_home = location::is_same_origin(&url, &request.url);
             if let Some(value) = authorization.as_ref().filter(|_| is_home) {

@@ -188,6 +188,12 @@ pub enum Error {
     /// The settings about the registry keep rpub from asking it.
     #[error(transparent)]
     Hosts(HostsError),
+    /// The user wants no connection to anybody.
+    #[error("{url} is not asked, because rpub is offline")]
+    Offline {
+        /// The redacted URL.
+        url: String,
+    },
     /// A client certificate cannot be used.
     #[error("failed to read the client certificate from `{path}`")]
     ClientCertificate {
@@ -231,6 +237,7 @@ impl Error {
             Self::Mismatch { .. } | Self::ManifestDigest { .. } => Kind::Integrity,
             Self::Source { .. } | Self::Abandoned => Kind::Local,
             Self::Hosts(_)
+            | Self::Offline { .. }
             | Self::ClientCertificate { .. }
             | Self::CaFile { .. }
             | Self::Tls(_) => Kind::Settings,

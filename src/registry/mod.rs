@@ -50,6 +50,7 @@ mod warning;
 
 pub use challenge::is_challenge;
 pub use client::{Client, ClientOptions, Pushed};
+pub use connections::Reachable;
 pub use delete::Untagged;
 pub use download::{Attempts, Download, DownloadRequest};
 pub use error::{Error, Kind, Limit, StatusError};

@@ -57,7 +57,8 @@ type HostKey = (RegistryName, Result<Reach, HostsError>);
 
 impl Shared {
     pub(super) fn new(options: ClientOptions) -> Self {
-        let connections = Connections::new(options.ca_files.clone(), options.user_agent.clone());
+        let (ca_files, user_agent) = (options.ca_files.clone(), options.user_agent.clone());
+        let connections = Connections::new(ca_files, user_agent, options.reachable);
         let cap = Arc::new(Cap::new(options.concurrency));
         let throttle = Arc::new(Throttle::new(options.bytes_per_second));
         Self {
@@ -96,7 +97,7 @@ impl Shared {
         strand: usize,
     ) -> Result<reqwest::Client> {
         let connection = host.connection(url, access, &self.options.hosts)?;
-        self.connections.client(Connection { strand, ..connection }).await
+        self.connections.client(url, Connection { strand, ..connection }).await
     }
 }
 

@@ -120,6 +120,12 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The user wants no connection to anybody.
+    #[error("`{what}` is not asked, because rpub is offline")]
+    Offline {
+        /// The URL, without credentials and query, or the remote.
+        what: String,
+    },
     /// The user interrupted, or another step failed.
     #[error("canceled")]
     Canceled,
@@ -143,6 +149,8 @@ pub enum Kind {
     Local,
     /// It was stopped.
     Canceled,
+    /// Nobody is asked.
+    Offline,
 }
 
 impl Error {
@@ -160,6 +168,7 @@ impl Error {
             Self::NoReference { .. } | Self::NoDirectory { .. } => Kind::NotFound,
             Self::NoGit(_) | Self::Io(_) | Self::Store(_) => Kind::Local,
             Self::Canceled => Kind::Canceled,
+            Self::Offline { .. } => Kind::Offline,
         }
     }
 }

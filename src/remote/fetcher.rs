@@ -41,6 +41,8 @@ pub struct Fetcher<'a> {
     pub git: &'a GitSettings,
     /// Says whether to stop.
     pub is_canceled: &'a (dyn Fn() -> bool + Sync),
+    /// Whether nobody is asked: what is here counts, however old.
+    pub is_offline: bool,
 }
 
 impl Fetcher<'_> {

@@ -22,7 +22,7 @@ use url::Url;
 use crate::blob::Hasher;
 use crate::credentials::Secret;
 use crate::image::{Algorithm, Digest};
-use crate::store::RemoteKind;
+use crate::store::{RemoteKind, Store};
 
 use super::{Content, Error, Fetcher, Head, Result, TemporaryTree, WebRequest};
 
@@ -30,6 +30,8 @@ use super::{Content, Error, Fetcher, Head, Result, TemporaryTree, WebRequest};
 const VERSION: u32 = 1;
 /// The largest file that is taken.
 const MAX_FILE_BYTES: u64 = 64 << 30;
+/// The name of a record in its entry.
+const RECORD: &str = "record.json";
 /// The name of a file whose URL has none (BuildKit, `convert_copy.go`).
 const UNNAMED: &str = "__unnamed__";
 
@@ -95,8 +97,7 @@ impl Fetcher<'_> {
     ) -> Result<RemoteFile> {
         let mut url = parse(url)?;
         url.set_fragment(None);
-        let key = Digest::of(format!("{url}\0{name:?}").as_bytes());
-        let entry = self.store.remote_entry(RemoteKind::Http, &key)?;
+        let entry = self.store.remote_entry(RemoteKind::Http, &key(&url, name))?;
         let known = Record::read(&entry);
         if let (Some(known), Some(checksum)) = (&known, checksum)
             && known.digest == *checksum
@@ -104,6 +105,10 @@ impl Fetcher<'_> {
             return Ok(known.file(&entry));
         }
         let algorithm = checksum.map_or(Algorithm::Sha256, Digest::algorithm);
+        if self.is_offline {
+            let known = known.filter(|_| checksum.is_none()).map(|known| known.file(&entry));
+            return known.ok_or_else(|| Error::Offline { what: redacted(&url) });
+        }
         // What another algorithm hashed could not be compared.
         let known = known.filter(|known| known.digest.algorithm() == algorithm);
         let request = WebRequest {
@@ -115,7 +120,10 @@ impl Fetcher<'_> {
         let head = self.web.get(&request, &mut incoming);
         let head = head.map_err(|source| incoming.failure(&request.url, source))?;
         let file = match (head.status == StatusCode::NOT_MODIFIED, known) {
-            (true, Some(known)) => known.file(&entry),
+            (true, Some(known)) => {
+                known.keep(self.store, &entry)?;
+                known.file(&entry)
+            }
             (true, None) => {
                 let url = redacted(&request.url);
                 return Err(Error::Answer {
@@ -125,13 +133,33 @@ impl Fetcher<'_> {
             }
             (false, _) => {
                 let record = incoming.place(&entry, &request.url, name, &head, checksum)?;
-                let bytes = serde_json::to_vec(&record).expect("records serialise to JSON");
-                self.store.replace_in_remote(&entry.join("record.json"), &bytes)?;
+                record.keep(self.store, &entry)?;
                 record.file(&entry)
             }
         };
         check(&request.url, checksum, &file.digest)?;
         Ok(file)
+    }
+
+    /// Returns the digest of the file of `url` that the store has, and when it was last seen to be
+    /// that; `None` when it has none, or not what `checksum` says. Asks nobody. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When it is no URL of http(s).
+    pub fn known_file(
+        &self,
+        url: &str,
+        name: FileName<'_>,
+        checksum: Option<&Digest>,
+    ) -> Result<Option<(Digest, SystemTime)>> {
+        let mut url = parse(url)?;
+        url.set_fragment(None);
+        let entry = self.store.remote_entry(RemoteKind::Http, &key(&url, name))?;
+        let fits = |known: &Record| checksum.is_none_or(|checksum| known.digest == *checksum);
+        let Some(known) = Record::read(&entry).filter(fits) else { return Ok(None) };
+        let seen = fs::metadata(entry.join(RECORD))?.modified()?;
+        Ok(Some((known.digest, seen)))
     }
 
     /// Returns the authorisation that secrets give for a server (BuildKit, `source/http`).
@@ -142,6 +170,10 @@ impl Fetcher<'_> {
         }
         self.secret(&format!("HTTP_AUTH_HEADER_{host}"))
     }
+}
+
+fn key(url: &Url, name: FileName<'_>) -> Digest {
+    Digest::of(format!("{url}\0{name:?}").as_bytes())
 }
 
 fn check(url: &Url, expected: Option<&Digest>, actual: &Digest) -> Result<()> {
@@ -198,13 +230,19 @@ fn conditions(known: Option<&Record>) -> HeaderMap {
 impl Record {
     /// Reads the record of an entry; `None` when there is none whose file is there.
     fn read(entry: &Path) -> Option<Self> {
-        let bytes = fs::read(entry.join("record.json")).ok()?;
+        let bytes = fs::read(entry.join(RECORD)).ok()?;
         let record: Self = serde_json::from_slice(&bytes).ok()?;
         let is_plain = |name: &str| file_name(name).as_deref() == Some(name);
         let is_usable =
             record.version == VERSION && is_plain(&record.directory) && is_plain(&record.name);
         let size = fs::symlink_metadata(record.file(entry).path()).map(|file| file.len());
         (is_usable && size.ok() == Some(record.size)).then_some(record)
+    }
+
+    /// Writes the record, whose time says when the server was last asked.
+    fn keep(&self, store: &Store, entry: &Path) -> Result<()> {
+        let bytes = serde_json::to_vec(self).expect("records serialise to JSON");
+        Ok(store.replace_in_remote(&entry.join(RECORD), &bytes)?)
     }
 
     fn file(&self, entry: &Path) -> RemoteFile {

@@ -71,6 +71,7 @@ impl Place {
 
     fn get(&self, url: &str, name: FileName<'_>, sum: Option<&Digest>) -> Result<RemoteFile> {
         let fetcher = Fetcher {
+            is_offline: false,
             store: &self.store,
             web: &self.web,
             secrets: &self.secrets,

@@ -110,6 +110,7 @@ impl Store {
         reclaimed.snapshots.extend(self.abandoned_caches()?);
         self.sweep_ingest(&mut reclaimed)?;
         self.sweep_remote()?;
+        self.sweep_seen()?;
         self.sweep_tmp(&mut reclaimed)?;
         Ok(reclaimed)
     }

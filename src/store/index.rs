@@ -23,6 +23,8 @@ const SUBJECT: &str = "rpub.subject";
 pub(super) const INDEX: &str = "rpub.index";
 /// The image may be taken away when room is needed.
 pub(super) const EVICTABLE: &str = "rpub.evictable";
+/// The image stays when its tag moves: then its name is its digest.
+const KEPT: &str = "rpub.kept";
 
 /// index.json as read.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct ImageEntry {
     pub subject: Option<Digest>,
     /// Whether it may be taken away when room is needed: see [`Store::tag_evictable`].
     pub evictable: bool,
+    /// The index in the registry that it was chosen from.
+    pub index: Option<Digest>,
 }
 
 impl ImageEntry {
@@ -52,13 +56,15 @@ impl ImageEntry {
         let mut descriptor = entry.clone();
         let mut take = |key| descriptor.annotations.remove(key);
         let (name, tagged, subject) = (take(NAME), take(TAGGED), take(SUBJECT));
-        take(INDEX);
         let evictable = take(EVICTABLE).is_some();
+        let index = take(INDEX);
+        take(KEPT);
         Self {
             name: name.and_then(|text| parse_name(&text)),
             tagged: tagged.and_then(|text| text.parse().ok()),
             subject: subject.and_then(|text| text.parse().ok()),
             evictable,
+            index: index.and_then(|text| text.parse().ok()),
             descriptor,
         }
     }
@@ -97,6 +103,13 @@ impl Store {
         }
     }
 
+    /// Returns the image that has exactly this name.
+    pub fn named(&self, reference: &Reference) -> Result<Option<ImageEntry>> {
+        let loaded = self.load()?;
+        let entries = &loaded.index.manifests;
+        Ok(position(entries, &stored_name(reference)).map(|at| ImageEntry::of(&entries[at])))
+    }
+
     /// Gives the name `reference` to an image. See [`Store::tag_all`].
     pub fn tag(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {
         self.tag_all(&[(Some(reference.clone()), descriptor.clone())])
@@ -113,6 +126,19 @@ impl Store {
         let mut descriptor = descriptor.clone();
         descriptor.annotations.extend(index.map(|index| (INDEX.to_owned(), index.to_string())));
         self.tag_all(&[(Some(reference.clone()), descriptor)])
+    }
+
+    /// Names images, each chosen from an index or not, as [`Store::tag_of`] does, that must not go when
+    /// the name comes to mean another: they then have their digest as their name, until somebody
+    /// removes that.
+    pub fn keep(&self, images: Vec<(Reference, Descriptor, Option<Digest>)>) -> Result<()> {
+        let images = images.into_iter().map(|(reference, mut descriptor, index)| {
+            let index = index.map(|index| (INDEX.to_owned(), index.to_string()));
+            descriptor.annotations.extend(index);
+            descriptor.annotations.insert(KEPT.to_owned(), "true".to_owned());
+            (Some(reference), descriptor)
+        });
+        self.tag_all(&images.collect::<Vec<_>>())
     }
 
     /// Gives names to images, all or none. Without a name the image is kept as a dangling one,
@@ -260,34 +286,43 @@ fn place(entries: &mut Vec<Descriptor>, name: Option<&str>, mut fresh: Descripto
     let repository = repository_of(name);
     let in_repository =
         |entry: &Descriptor| name_of(entry).is_some_and(|name| repository_of(name) == repository);
-    if name.contains('@')
-        && let Some(same) =
-            entries.iter_mut().find(|entry| entry.digest == fresh.digest && in_repository(entry))
-    {
-        keep_purpose(same, &mut fresh);
-        return;
+    if name.contains('@') {
+        let is_there =
+            |entry: &&mut Descriptor| entry.digest == fresh.digest && in_repository(entry);
+        if let Some(there) = entries.iter_mut().find(is_there) {
+            keep_purpose(there, &mut fresh);
+            inherit(there, &fresh, &[INDEX, KEPT]);
+            return;
+        }
     }
     if let Some(at) = position(entries, name) {
         keep_purpose(&mut entries[at], &mut fresh);
         if entries[at].digest == fresh.digest {
             // The same image may be in a new index.
-            let index = fresh.annotations.get(INDEX).cloned();
-            entries[at].annotations.extend(index.map(|index| (INDEX.to_owned(), index)));
+            inherit(&mut entries[at], &fresh, &[INDEX, KEPT]);
             return;
         }
         let mut loser = entries.remove(at);
-        if !has_image(entries, &loser.digest) {
+        if loser.annotations.contains_key(KEPT) {
+            let name = format!("{repository}@{}", loser.digest);
+            loser.annotations.insert(NAME.to_owned(), name);
+            entries.push(loser);
+        } else if !has_image(entries, &loser.digest) {
             loser.annotations.remove(NAME);
             entries.push(loser);
         }
     }
     // A name ends being dangling, and being kept by digest in the same repository.
     entries.retain(|entry| {
-        let is_lesser = match name_of(entry) {
-            None => true,
-            Some(other) => other.contains('@') && in_repository(entry),
-        };
-        entry.digest != fresh.digest || !is_lesser
+        let is_lesser = entry.digest == fresh.digest
+            && match name_of(entry) {
+                None => true,
+                Some(other) => other.contains('@') && in_repository(entry),
+            };
+        if is_lesser {
+            inherit(&mut fresh, entry, &[KEPT]);
+        }
+        !is_lesser
     });
     entries.push(fresh);
 }
@@ -298,6 +333,15 @@ fn keep_purpose(earlier: &mut Descriptor, fresh: &mut Descriptor) {
     if is_evictable(earlier) != is_evictable(fresh) {
         earlier.annotations.remove(EVICTABLE);
         fresh.annotations.remove(EVICTABLE);
+    }
+}
+
+/// Takes over what annotations another entry of the same image has.
+fn inherit(entry: &mut Descriptor, other: &Descriptor, keys: &[&str]) {
+    for key in keys {
+        if let Some(value) = other.annotations.get(*key) {
+            entry.annotations.insert((*key).to_owned(), value.clone());
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 //! remote/<kind>/<hex>/    what builds got by http and git (the room `remote`), by address or digest
 //! mirror/<hex>            what a mirror knows of a repository that it fills (lines of JSON of the room
 //!                         `operations`), by the digest of its name
+//! seen/<hex>              what the name of an image was last seen to mean; see `seen.rs`
 //! registries.json         what was learnt about registries (JSON of the room `operations`)
 //! locks/                  empty files to `flock`
 //! tmp/                    files about to be renamed, and directories of running steps
@@ -27,8 +28,9 @@
 //! An entry of index.json has the annotation `org.opencontainers.image.ref.name` with the full
 //! reference (`docker.io/library/alpine:3`, or `host/name@sha256:...` for an image kept by digest
 //! only), `rpub.tagged` with the time, `rpub.index` with the digest of the index in the registry that
-//! it was chosen from, which is kept as a blob to be compared with, and `rpub.subject` when the manifest refers to another, and
-//! `rpub.evictable` when only a pull-through cache wanted it. An
+//! it was chosen from, which is kept as a blob to be compared with, `rpub.subject` when the manifest
+//! refers to another, `rpub.evictable` when only a pull-through cache wanted it, and `rpub.kept` when it
+//! is kept by its digest after its tag has moved. An
 //! entry without a name is a dangling image. There is one entry per name. Images in Docker's format
 //! are kept as they came, so their entries have Docker's media types; the image-spec allows that,
 //! but skopeo's `oci:` transport does not look at such entries.
@@ -58,6 +60,7 @@ mod open;
 mod partial;
 mod read;
 mod remote;
+mod seen;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -75,5 +78,6 @@ pub use notes::PushNote;
 pub use open::Store;
 pub use partial::PartialBlob;
 pub use remote::{RemoteKind, RemoteLock};
+pub use seen::Seen;
 pub use usage::{Amount, Usage};
 pub use write::{BlobWriter, IngestFile};

@@ -8,49 +8,49 @@ use crate::context::{
 };
 
 /// A user's world and a registry with bases.
-struct Place {
-    registry: Registry,
-    context: TestContext,
+pub(crate) struct Place {
+    pub(crate) registry: Registry,
+    pub(crate) context: TestContext,
 }
 
 impl Place {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let context = TestContext::for_role(Role::Unprivileged)?;
         let registry = Registry::plain(&context)?;
         Some(Self { registry, context })
     }
 
-    fn name(&self, name: &str) -> String {
+    pub(crate) fn name(&self, name: &str) -> String {
         self.registry.reference(name)
     }
 
     /// Pushes an image of a file `content`, and of more instructions; returns its digest.
-    fn base(&self, name: &str, content: &str, more: &str) -> String {
+    pub(crate) fn base(&self, name: &str, content: &str, more: &str) -> String {
         self.context.write("base/content", content);
         let text = format!("FROM scratch\nCOPY content /content\n{more}");
         self.context.write("base/Dockerfile", text);
         self.push(name, &[])
     }
 
-    fn push(&self, name: &str, args: &[&str]) -> String {
+    pub(crate) fn push(&self, name: &str, args: &[&str]) -> String {
         let command = self.context.rpub(["build-push", "-q", "-t", &self.name(name)]);
         let pushed = command.args(args).args(["--store", "other", "base"]).success();
         pushed.line().rsplit_once('@').unwrap().1.to_owned()
     }
 
-    fn dockerfile(&self, text: &str) {
+    pub(crate) fn dockerfile(&self, text: &str) {
         self.context.write("app/Dockerfile", text.replace("REGISTRY", &self.registry.name()));
     }
 
-    fn lock(&self, args: &[&str]) -> TestCommand {
+    pub(crate) fn lock(&self, args: &[&str]) -> TestCommand {
         self.context.rpub(["lock", "app"]).args(args)
     }
 
-    fn build(&self, args: &[&str]) -> TestCommand {
+    pub(crate) fn build(&self, args: &[&str]) -> TestCommand {
         self.context.rpub(["build", "-q", "app"]).args(args)
     }
 
-    fn content(&self, built: &Output) -> String {
+    pub(crate) fn content(&self, built: &Output) -> String {
         files_of(&self.context.store(), built.line())["content"].content.clone()
     }
 
@@ -58,7 +58,7 @@ impl Place {
         self.context.path("app/rpub.lock")
     }
 
-    fn lock_text(&self) -> String {
+    pub(crate) fn lock_text(&self) -> String {
         fs_err::read_to_string(self.lock_path()).unwrap()
     }
 

@@ -21,6 +21,7 @@ mod lock;
 mod mirror;
 mod mounts;
 mod multi_platform;
+mod offline;
 mod outputs;
 mod overlap;
 mod planning;

@@ -1,11 +1,11 @@
-//! Flags of `lock`.
+//! Flags of `lock` and `fetch`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DockerfileArgs, FormatArgs};
+use super::{DockerfileArgs, FormatArgs, LockedArgs};
 
 /// Flags of `lock`.
 #[derive(Debug, Args)]
@@ -19,7 +19,13 @@ pub(crate) struct LockArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) lock_file: Option<PathBuf>,
     /// Lock for these platforms, separated by commas [default: the lock file's, or this machine's]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "OS/ARCH[/VARIANT]",
+        value_delimiter = ',',
+        env = "DOCKER_DEFAULT_PLATFORM",
+        hide_env_values = true
+    )]
     pub(crate) platform: Vec<String>,
     /// Look up anew what these names are, or all, and show the difference
     #[arg(long, value_name = "NAME", num_args = 0..)]
@@ -42,4 +48,29 @@ pub(crate) struct SecretArgs {
     /// Give an agent or keys for ssh, as in build (repeatable)
     #[arg(long, value_name = "default|ID[=SOCKET|KEY...]")]
     pub(crate) ssh: Vec<String>,
+}
+
+/// Flags of `fetch`.
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// Images to fetch [default: what the Dockerfile of this directory starts from and adds]
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub(crate) images: Vec<String>,
+    #[command(flatten)]
+    pub(crate) dockerfile: DockerfileArgs,
+    #[command(flatten)]
+    pub(crate) lock: LockedArgs,
+    /// Fetch for these platforms, separated by commas [default: the lock file's, or this machine's]
+    #[arg(
+        long,
+        value_name = "OS/ARCH[/VARIANT]",
+        value_delimiter = ',',
+        env = "DOCKER_DEFAULT_PLATFORM",
+        hide_env_values = true
+    )]
+    pub(crate) platform: Vec<String>,
+    #[command(flatten)]
+    pub(crate) secrets: SecretArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
 }

@@ -26,7 +26,7 @@ pub(crate) use artifact::{
 pub(crate) use auth::{
     AuthCommand, AuthExplainArgs, AuthTokenArgs, CredentialArgs, LoginArgs, LogoutArgs, WhoamiArgs,
 };
-pub(crate) use build::{BuildArgs, DockerfileArgs, OutputArgs, PullWhen};
+pub(crate) use build::{BuildArgs, DockerfileArgs, LockedArgs, OutputArgs, PullWhen};
 pub(crate) use copy::{CopyArgs, CopyContentArgs, LoadArgs, SaveArgs, SavedForm};
 pub(crate) use edit::{
     AppendArgs, ConversionArgs, EditArgs, EditMannerArgs, FlattenArgs, ManifestDiffArgs,
@@ -36,7 +36,7 @@ pub(crate) use index::{
     IndexAddArgs, IndexAnnotateArgs, IndexCommand, IndexCreateArgs, IndexEditArgs,
     IndexInspectArgs, IndexRmArgs,
 };
-pub(crate) use lock::{LockArgs, SecretArgs};
+pub(crate) use lock::{FetchArgs, LockArgs, SecretArgs};
 pub(crate) use mirror::{
     MirrorArgs, MirrorCommand, MirrorFamily, MirrorFileArgs, MirrorPlanArgs, MirrorTool,
 };
@@ -113,6 +113,8 @@ pub(crate) enum Command {
     BuildPush(Box<BuildArgs>),
     /// Keep the digests of what a Dockerfile starts from and adds in rpub.lock
     Lock(Box<LockArgs>),
+    /// Bring all that a Dockerfile starts from and adds into the store
+    Fetch(Box<FetchArgs>),
     /// Push an image from the store to its registry
     Push(PushArgs),
     /// Pull an image into the store

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 
 use crate::cli::duration;
 
@@ -12,6 +13,15 @@ use crate::cli::duration;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry options")]
 pub(crate) struct NetworkArgs {
+    /// Open no connection to anybody: what is here counts, as it was last seen
+    #[arg(
+        long,
+        global = true,
+        env = "RPUB_OFFLINE",
+        hide_env_values = true,
+        value_parser = FalseyValueParser::new()
+    )]
+    pub(crate) offline: bool,
     /// Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)
     #[arg(
         long,

@@ -125,7 +125,10 @@ impl Bars {
                     }
                 }
             }
-            event @ (Event::Retrying { .. } | Event::Waiting { .. } | Event::RateLimit { .. }) => {
+            event @ (Event::Retrying { .. }
+            | Event::Waiting { .. }
+            | Event::RateLimit { .. }
+            | Event::LastSeen { .. }) => {
                 if let Some(line) = requests::line(&event) {
                     self.screen.say(&line);
                 }

@@ -75,12 +75,7 @@ impl Plain {
                 }
             }
             Event::TransferStarted { transfer, direction, name, total_bytes } => {
-                let label = format!("{} {name}", direction_word(direction));
-                let started = Instant::now();
-                let position_bytes = 0;
-                state
-                    .transfers
-                    .insert(transfer, Transfer { started, label, total_bytes, position_bytes });
+                state.transfers.insert(transfer, Transfer::new(direction, &name, total_bytes));
             }
             Event::TransferProgress { transfer, position_bytes } => {
                 if let Some(transfer) = state.transfers.get_mut(&transfer) {
@@ -94,7 +89,10 @@ impl Plain {
                     anstream::eprintln!("#{number} {}", transfer.summary(&outcome));
                 }
             }
-            event @ (Event::Retrying { .. } | Event::Waiting { .. } | Event::RateLimit { .. }) => {
+            event @ (Event::Retrying { .. }
+            | Event::Waiting { .. }
+            | Event::RateLimit { .. }
+            | Event::LastSeen { .. }) => {
                 if let Some(line) = requests::line(&event) {
                     anstream::eprintln!("{line}");
                 }
@@ -158,6 +156,11 @@ impl Step {
 }
 
 impl Transfer {
+    fn new(direction: Direction, name: &str, total_bytes: Option<u64>) -> Self {
+        let label = format!("{} {name}", direction_word(direction));
+        Self { started: Instant::now(), label, total_bytes, position_bytes: 0 }
+    }
+
     fn summary(&self, outcome: &TransferOutcome) -> String {
         let label = &self.label;
         let size = self.total_bytes.unwrap_or(self.position_bytes);

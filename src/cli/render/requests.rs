@@ -1,9 +1,11 @@
 //! What is said of requests to registries: that they are tried again, that they wait, what is left
-//! of a quota.
+//! of a quota, what counts when none is made.
+
+use jiff::Timestamp;
 
 use crate::event::Event;
 
-use super::text::seconds;
+use super::text::{age, seconds};
 
 /// Returns the line for an event about requests; `None` for all others.
 pub(super) fn line(event: &Event) -> Option<String> {
@@ -20,6 +22,10 @@ pub(super) fn line(event: &Event) -> Option<String> {
             let window = window_seconds.map(|time| format!(" of those in {}", window(time)));
             let window = window.unwrap_or_default();
             Some(format!("`{registry}`: {remaining}{limit} pulls are left{window}"))
+        }
+        Event::LastSeen { name, digest, at } => {
+            let age = age(Timestamp::now().as_second() - at.as_second()).to_lowercase();
+            Some(format!("offline: `{name}` as of {age} ({})", digest.short()))
         }
         _ => None,
     }

@@ -7,6 +7,7 @@ use crate::dockerfile::{self, Dockerfile, Parameters, Span, Warning};
 use crate::operations::{Error, Kind, Session};
 
 use super::checks::{self, Known};
+use super::offline::refuse_missing;
 use super::plan::{PlanError, Resolver, options};
 use super::request::BuildRequest;
 use super::sources::Sources;
@@ -159,7 +160,9 @@ impl Asked<'_> {
         known: &mut Known,
     ) -> Result<Vec<usize>, PlanError> {
         let mut outlines = [Outline::new(file, options)?];
-        Resolver::new(self.session, self.request, self.sources).resolve(&mut outlines).await?;
+        let mut resolver = Resolver::new(self.session, self.request, self.sources);
+        resolver.resolve(&mut outlines).await?;
+        refuse_missing(&resolver.missing, self.request, &self.sources.name)?;
         let [outline] = outlines;
         known.add(self.sources, &outline);
         let stages = outline.stages().map(|(number, _)| number).collect();

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::build::{BaseImage, Outline, Plan, PlanOptions, Remote};
+use crate::build::{BaseImage, Outline, Plan, PlanOptions};
 use crate::dockerfile::Dockerfile;
 use crate::image::Reference;
-use crate::operations::lock::Address;
 use crate::operations::{Error, Kind, Session};
-use crate::remote::GitTree;
 
+use super::elsewhere::{Elsewhere, elsewhere_of, lacking, moving};
 use super::location::ContextLocation;
-use super::project::{Elsewhere, elsewhere_of, parse_git};
 use super::request::BuildRequest;
 use super::sources::Sources;
 
@@ -54,11 +52,8 @@ impl Locked<'_> {
         }
         let images = outlines.iter().flat_map(Outline::images);
         let images: Vec<&BaseImage> = images.filter(|image| !self.is_layout(image)).collect();
-        let addresses = self.addresses(plan)?;
-        let is_known =
-            |address: &Address| pins.file(address).is_some() || pins.commit(address).is_some();
-        let lacking = addresses.iter().filter(|address| !is_known(address));
-        let lacking = lacking.map(|address| address.shown().to_owned());
+        let addresses = moving(&elsewhere_of(plan, self.request), self.request)?;
+        let lacking = lacking(pins, &addresses);
         let unnamed = images
             .iter()
             .filter(|image| pins.image(&image.reference, &image.platform).is_none())
@@ -86,51 +81,26 @@ impl Locked<'_> {
         Ok(())
     }
 
+    /// Refuses what the lock file lacks of `elsewhere`, when it must have all.
+    pub(super) fn require_elsewhere(&self, elsewhere: &BTreeSet<Elsewhere>) -> Result<(), Error> {
+        if !self.request.locked {
+            return Ok(());
+        }
+        let addresses = moving(elsewhere, self.request)?;
+        let lacking: Vec<String> = lacking(&self.sources.pins, &addresses).collect();
+        if lacking.is_empty() { Ok(()) } else { Err(self.drift(&lacking)) }
+    }
+
     fn is_layout(&self, image: &BaseImage) -> bool {
         let key = image.context.as_ref();
         let location = key.and_then(|key| self.request.named_context(key));
         matches!(location, Some(ContextLocation::Layout { .. }))
     }
 
-    /// Returns what the plan gets from elsewhere and does not itself say exactly.
-    fn addresses(&self, plan: &Plan) -> Result<BTreeSet<Address>, Error> {
-        let mut addresses = BTreeSet::new();
-        for one in elsewhere_of(plan, self.request) {
-            match one {
-                Elsewhere::Added(Remote::Http { url, checksum: None }) => {
-                    addresses.insert(Address::of_url(&url));
-                }
-                Elsewhere::Added(Remote::Http { .. }) => {}
-                Elsewhere::Added(Remote::Git { url, checksum, keep_git_dir }) => {
-                    let Some(reference) = parse_git(&url)? else { continue };
-                    let checksum = checksum.as_deref();
-                    let tree = GitTree { reference: &reference, checksum, keep_git_dir };
-                    addresses.extend(moving(&tree));
-                }
-                Elsewhere::Context(name) => match self.request.named_context(&name) {
-                    Some(ContextLocation::Http(url)) => {
-                        addresses.insert(Address::of_url(url));
-                    }
-                    Some(ContextLocation::Git(reference)) => {
-                        let tree = GitTree { reference, checksum: None, keep_git_dir: false };
-                        addresses.extend(moving(&tree));
-                    }
-                    _ => {}
-                },
-            }
-        }
-        Ok(addresses)
-    }
-
     fn drift(&self, names: &[String]) -> Error {
         let message = format!("`{}` does not name {}", self.sources.pins.name(), list(names));
         Error::new(Kind::User, message).hint("run `rpub lock`, which adds what is missing")
     }
-}
-
-/// Returns the address of a reference that can come to mean another commit.
-fn moving(tree: &GitTree<'_>) -> Option<Address> {
-    (!tree.is_pinned()).then(|| Address::of_repository(tree.reference))
 }
 
 /// Returns the images that any stage names, whatever is built.

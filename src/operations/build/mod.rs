@@ -5,10 +5,12 @@ mod cache;
 mod call;
 mod checks;
 mod contexts;
+mod elsewhere;
 mod emulators;
 mod job;
 mod location;
 mod locked;
+mod offline;
 mod online;
 mod outputs;
 mod plan;
@@ -30,8 +32,9 @@ use agents::Agents;
 use cache::{CacheSources, Exports};
 use contexts::MainContext;
 use job::Job;
+use offline::Needs;
 use online::Online;
-use outputs::{Outputs, epoch};
+use outputs::{Choice, Outputs, epoch};
 use publishing::Publishing;
 use results::Results;
 use secrets::Given;
@@ -63,7 +66,9 @@ pub async fn build(
     mut request: BuildRequest,
     interrupt: &Interrupt,
 ) -> Result<BuildReport, Error> {
+    offline::prepare(session, &mut request)?;
     let mut outputs = Outputs::of(&request)?;
+    offline::refuse_to_publish(session, outputs.0.iter().any(Choice::publishes))?;
     let (provisions, _agents) = {
         let request = request.clone();
         blocking(move || provide(&request)).await?
@@ -72,8 +77,13 @@ pub async fn build(
     let (context, sources) = read(&request, &online).await?;
     let _ = online.pins.set(Arc::new(sources.pins.clone()));
     let date = epoch(&mut request, &context, &sources, &online).await?;
-    let plan = plan::plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
-    let plan = Arc::new(plan);
+    let planned = plan::plan(session, &request, &sources).await.map_err(|e| sources.explain(e))?;
+    let plan = Arc::new(planned.plan);
+    if session.is_offline() {
+        let whole = outputs.0.iter().any(|choice| choice.is_image() && choice.image().is_none());
+        let needs = Needs { missing: planned.missing, plan: Arc::clone(&plan), whole };
+        needs.require(&request, &online, &sources.name).await?;
+    }
     outputs.suit(plan.targets.len())?;
     outputs.date(date, &request)?;
     if outputs.0.iter().any(|choice| choice.wants_date() && choice.form.epoch.is_none()) {

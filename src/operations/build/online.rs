@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
 
 use crate::build::{Cancel, Fetched, Remote, Remotes};
 use crate::dockerfile::GitReference;
@@ -15,7 +17,7 @@ use crate::remote::{
     WebRequest,
 };
 
-use super::project::parse_git;
+use super::elsewhere::parse_git;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -52,8 +54,36 @@ impl Online {
         let address = Address::of_url(url);
         let locked = self.pins.get().and_then(|pins| pins.file(&address));
         let locked = locked.filter(|_| checksum.is_none());
+        if self.session.is_offline() && checksum.or(locked).is_none() {
+            self.say_last_seen(url, name, &address)?;
+        }
         let file = self.fetcher(&is_canceled).file(url, name, checksum.or(locked));
         file.map_err(|error| self.explain_pinned(error.into(), locked.is_some(), &address))
+    }
+
+    /// Returns when what the store has of a URL was last seen to be what it gives; `None` when the store
+    /// has nothing of it, or not what `checksum` says.
+    pub(super) fn known_file(
+        &self,
+        url: &str,
+        name: FileName<'_>,
+        checksum: Option<&crate::image::Digest>,
+    ) -> Result<Option<(crate::image::Digest, SystemTime)>, Error> {
+        Ok(self.fetcher(&|| false).known_file(url, name, checksum)?)
+    }
+
+    fn say_last_seen(&self, url: &str, name: FileName<'_>, address: &Address) -> Result<(), Error> {
+        if let Some((digest, at)) = self.known_file(url, name, None)? {
+            let at = Timestamp::try_from(at).unwrap_or_default();
+            let name = address.shown().to_owned();
+            self.session.sink.emit(Event::LastSeen { name, digest, at });
+        }
+        Ok(())
+    }
+
+    /// Returns whether the store has the files of a commit.
+    pub(super) fn has_repository(&self, wanted: &GitTree<'_>) -> Result<bool, Error> {
+        self.at_commit(wanted, |wanted| self.fetcher(&|| false).has_repository(wanted))
     }
 
     /// Gets the files of a commit.
@@ -115,6 +145,7 @@ impl Online {
             secrets: self.secrets.as_ref(),
             git: &self.git,
             is_canceled,
+            is_offline: self.session.is_offline(),
         }
     }
 
@@ -210,7 +241,8 @@ impl Remotes for Online {
 }
 
 impl Online {
-    fn get_remote(&self, remote: &Remote) -> Result<Fetched, Error> {
+    /// Gets what `ADD` names.
+    pub(super) fn get_remote(&self, remote: &Remote) -> Result<Fetched, Error> {
         match remote {
             Remote::Http { url, checksum } => {
                 let file = self.file(url, FileName::OfUrl, checksum.as_ref())?;
@@ -218,8 +250,7 @@ impl Online {
                 Ok(Fetched { root: file.directory, file: Some(file.name), identity })
             }
             Remote::Git { url, checksum, keep_git_dir } => {
-                let reference = parse_git(url)?
-                    .ok_or_else(|| Error::new(Kind::User, "it is no address of a repository"))?;
+                let reference = parse_git(url)?;
                 let tree = self.repository(&GitTree {
                     reference: &reference,
                     checksum: checksum.as_deref(),

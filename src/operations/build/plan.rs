@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::build::{self, Base, BaseImage, NamedContext, Outline, Plan, PlanOptions, context_key};
 use crate::dockerfile;
-use crate::image::{Digest, Platform, Reference};
+use crate::image::{Descriptor, Digest, ImageConfig, Platform, Reference, media_type};
 use crate::operations::layout::resolve_in_layout;
 use crate::operations::resolve::{Found, resolve_base};
 use crate::operations::session::blocking;
@@ -21,18 +21,32 @@ use super::sources::Sources;
 /// The build argument that dates the image.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
+/// A plan, as far as all that it needs is known.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    /// Images that are not here, of a build without a network.
+    pub(super) missing: Vec<BaseImage>,
+}
+
 /// Reads, parses and plans; resolves the bases side by side.
 pub(super) async fn plan(
     session: &Session,
     request: &BuildRequest,
     sources: &Sources,
-) -> Result<Plan, PlanError> {
+) -> Result<Planned, PlanError> {
     checks::report_frontend(session, sources, &request.build_args);
     let dockerfile = dockerfile::parse(&sources.text)?;
     let options = options(request).await?;
     let outlines = options.iter().map(|options| Outline::new(&dockerfile, options));
     let mut outlines = outlines.collect::<Result<Vec<_>, _>>()?;
-    Resolver::new(session, request, sources).resolve(&mut outlines).await?;
+    let mut resolver = Resolver::new(session, request, sources);
+    resolver.resolve(&mut outlines).await?;
+    let missing = resolver.missing;
+    if !missing.is_empty() {
+        // Whatever else is wrong can be told when they are here.
+        let plans = outlines.into_iter().map(Plan::new).collect::<Result<Vec<_>, _>>();
+        return Ok(Planned { plan: Plan::merge(plans.unwrap_or_default()), missing });
+    }
     let checked = match (options.first(), outlines.first()) {
         (Some(options), Some(outline)) => {
             Some(checks::check(&dockerfile, options, outline, sources)?)
@@ -48,7 +62,7 @@ pub(super) async fn plan(
     }
     let plan = Plan::merge(plans);
     Locked { session, request, sources }.compare(&dockerfile, &outlines, &plan)?;
-    Ok(plan)
+    Ok(Planned { plan, missing })
 }
 
 /// Returns what was chosen for each platform that is built for.
@@ -116,6 +130,8 @@ pub(super) struct Resolver<'a> {
     request: &'a BuildRequest,
     sources: &'a Sources,
     known: Vec<(BaseImage, Found)>,
+    /// What is not here, of a build without a network. Something empty stands in for it.
+    pub(super) missing: Vec<BaseImage>,
 }
 
 impl<'a> Resolver<'a> {
@@ -124,7 +140,7 @@ impl<'a> Resolver<'a> {
         request: &'a BuildRequest,
         sources: &'a Sources,
     ) -> Self {
-        Self { session, request, sources, known: Vec::new() }
+        Self { session, request, sources, known: Vec::new(), missing: Vec::new() }
     }
 
     /// Resolves until nothing is missing: triggers of one image may need another.
@@ -146,7 +162,13 @@ impl<'a> Resolver<'a> {
             let resolved = wanted.iter().map(|image| self.base(image, outline));
             let resolved = futures_util::future::try_join_all(resolved).await?;
             let images: Vec<BaseImage> = wanted.into_iter().cloned().collect();
-            self.known.extend(images.into_iter().zip(resolved));
+            for (image, found) in images.into_iter().zip(resolved) {
+                let found = found.unwrap_or_else(|| {
+                    self.missing.push(image.clone());
+                    stand_in(&image)
+                });
+                self.known.push((image, found));
+            }
             for outline in &mut *outlines {
                 let bases = outline.missing().iter().filter_map(|image| self.find(image).cloned());
                 outline.resolve(bases.collect())?;
@@ -158,11 +180,10 @@ impl<'a> Resolver<'a> {
         self.known.iter().find(|(known, _)| known.is_same(image)).map(|(_, found)| &found.base)
     }
 
-    /// Returns what was resolved by name: the image, what its name stands for, and the base that it
-    /// is. Images of layouts have no name to be found by.
-    pub(super) fn found(&self) -> impl Iterator<Item = (&BaseImage, &Digest, &Base)> {
+    /// Returns what was resolved by name. Images of layouts have no name to be found by.
+    pub(super) fn found(&self) -> impl Iterator<Item = (&BaseImage, &Found)> {
         let named = self.known.iter().filter(|(image, _)| self.layout(image).is_none());
-        named.map(|(image, found)| (image, &found.named, &found.base))
+        named.map(|(image, found)| (image, found))
     }
 
     /// Returns the image layout that stands in for an image.
@@ -175,11 +196,11 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    async fn base(&self, image: &BaseImage, outline: &Outline<'_>) -> Result<Found, Error> {
+    async fn base(&self, image: &BaseImage, outline: &Outline<'_>) -> Result<Option<Found>, Error> {
         let base = match self.layout(image) {
             Some((directory, which)) => {
                 let base = resolve_in_layout(self.session, directory, which, image).await;
-                base.map(|base| Found { named: base.manifest.digest.clone(), base })
+                base.map(|base| Some(Found { named: base.manifest.digest.clone(), base }))
             }
             None => self.by_name(image).await,
         };
@@ -202,7 +223,7 @@ impl Resolver<'_> {
     }
 
     /// Resolves a base by the digest that the lock file names, else by its name.
-    async fn by_name(&self, image: &BaseImage) -> Result<Found, Error> {
+    async fn by_name(&self, image: &BaseImage) -> Result<Option<Found>, Error> {
         let pins = &self.sources.pins;
         let Some(pinned) = pins.image(&image.reference, &image.platform) else {
             return resolve_base(self.session, image, self.request.pull).await;
@@ -215,7 +236,8 @@ impl Resolver<'_> {
             PullPolicy::Never => PullPolicy::Never,
             PullPolicy::Always | PullPolicy::Missing => PullPolicy::Missing,
         };
-        let found = resolve_base(self.session, &exact, policy).await.map_err(|error| {
+        let found = resolve_base(self.session, &exact, policy).await;
+        let found = found.map_err(|error| {
             if error.kind != Kind::NotFound || policy == PullPolicy::Never {
                 return error;
             }
@@ -226,8 +248,21 @@ impl Resolver<'_> {
             );
             error.about(what).hint(format!("run `rpub lock --update {name}`"))
         })?;
-        Ok(Found { named: pinned.digest, ..found })
+        Ok(found.map(|found| Found { named: pinned.digest, ..found }))
     }
+}
+
+/// Returns what stands in for an image that is not here, so that the rest can be planned.
+fn stand_in(image: &BaseImage) -> Found {
+    let (os, architecture) = (image.platform.os.clone(), image.platform.architecture.clone());
+    let digest = Digest::of(b"");
+    let base = Base {
+        reference: image.reference.clone(),
+        manifest: Descriptor::new(media_type::OCI_MANIFEST, digest.clone(), 0),
+        config: ImageConfig { architecture, os, ..ImageConfig::default() },
+        layers: Vec::new(),
+    };
+    Found { base, named: digest }
 }
 
 /// What can go wrong before the first step.

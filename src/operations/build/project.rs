@@ -4,19 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::build::{
-    Allowed, Base, ContextName, CopySource, Outline, Plan, PlanOptions, Remote, Work,
-};
-use crate::dockerfile::{self, Dockerfile, GitReference};
-use crate::image::{Digest, Platform, Reference};
-use crate::operations::lock::{Address, LockFile, LockedImage, Pins};
+use crate::build::{Allowed, Outline, Plan, PlanOptions};
+use crate::dockerfile::{self, Dockerfile};
+use crate::image::{Platform, Reference};
+use crate::operations::lock::{LockFile, LockedImage, Pins};
+use crate::operations::resolve::Found;
 use crate::operations::session::blocking;
-use crate::operations::{Error, Kind, Session};
-use crate::remote::{FileName, GitTree};
+use crate::operations::{Error, Session};
 
 use super::agents::Agents;
-use super::contexts::{MainContext, SINGLE_FILE};
-use super::location::ContextLocation;
+use super::contexts::MainContext;
+use super::elsewhere::{Elsewhere, Pin, elsewhere_of};
+use super::locked::Locked;
+use super::offline::refuse_missing;
 use super::online::Online;
 use super::plan::{PlanError, Resolver, options};
 use super::sources::Sources;
@@ -35,21 +35,12 @@ pub(in crate::operations) struct Project<'a> {
 /// What a Dockerfile needs.
 #[derive(Debug, Default)]
 pub(in crate::operations) struct Survey {
-    /// All of it, by digest.
-    pub(in crate::operations) lock: LockFile,
     /// The images, once for each platform.
-    pub(in crate::operations) images: Vec<Base>,
+    pub(in crate::operations) images: Vec<Found>,
     /// What `ADD` and named contexts get from elsewhere.
-    pub(in crate::operations) elsewhere: Vec<Elsewhere>,
-}
-
-/// Something that is got by http or git.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::operations) enum Elsewhere {
-    /// What `ADD` names.
-    Added(Remote),
-    /// The named context of this key.
-    Context(String),
+    pub(in crate::operations) elsewhere: BTreeSet<Elsewhere>,
+    /// The images, by digest.
+    locked: LockFile,
 }
 
 impl<'a> Project<'a> {
@@ -79,38 +70,47 @@ impl<'a> Project<'a> {
         self.sources.pins = pins;
     }
 
-    /// Looks at it for these platforms from now on, when there are any.
-    pub(in crate::operations) fn use_platforms(
-        &mut self,
-        platforms: &BTreeSet<String>,
-    ) -> Result<(), Error> {
-        let platforms = platforms.iter().map(|platform| platform.parse());
-        self.request.platforms = platforms.collect::<Result<_, crate::image::Error>>()?;
-        Ok(())
+    /// Looks at it for the platforms of its lock file from now on, when there are any; returns them.
+    pub(in crate::operations) fn use_locked_platforms(&mut self) -> Result<Vec<Platform>, Error> {
+        let platforms = self.sources.pins.platforms()?;
+        self.request.platforms.clone_from(&platforms);
+        Ok(platforms)
     }
 
     /// Finds what the target needs, or without one every stage, on every platform.
     pub(in crate::operations) async fn survey(&self) -> Result<Survey, Error> {
-        let pins = Arc::new(self.sources.pins.clone());
         // Set once: a project is surveyed with the pins that it then has.
-        let _ = self.online.pins.set(Arc::clone(&pins));
-        let (mut survey, elsewhere) =
-            self.look().await.map_err(|error| self.sources.explain(error))?;
-        let found = elsewhere.iter().map(|one| self.pin(one));
+        let _ = self.online.pins.set(Arc::new(self.sources.pins.clone()));
+        self.look().await.map_err(|error| self.sources.explain(error))
+    }
+
+    /// Returns the lock file of what was found.
+    pub(in crate::operations) async fn lock(&self, survey: Survey) -> Result<LockFile, Error> {
+        let mut lock = survey.locked;
+        let found = survey.elsewhere.iter().map(|one| async {
+            let Some(source) = one.source(&self.request)? else { return Ok(None) };
+            let online = Arc::clone(&self.online);
+            blocking(move || online.pin(&source)).await
+        });
         for found in futures_util::future::try_join_all(found).await? {
             match found {
-                Some(Pin::File(address, digest)) => drop(survey.lock.files.insert(address, digest)),
+                Some(Pin::File(address, digest)) => drop(lock.files.insert(address, digest)),
                 Some(Pin::Commit(address, commit)) => {
-                    survey.lock.repositories.insert(address, commit);
+                    lock.repositories.insert(address, commit);
                 }
                 None => {}
             }
         }
-        survey.elsewhere = elsewhere.into_iter().collect();
-        Ok(survey)
+        Ok(lock)
     }
 
-    async fn look(&self) -> Result<(Survey, BTreeSet<Elsewhere>), PlanError> {
+    /// Brings something from elsewhere into the store.
+    pub(in crate::operations) async fn bring(&self, one: &Elsewhere) -> Result<(), Error> {
+        let (online, one, request) = (Arc::clone(&self.online), one.clone(), self.request.clone());
+        blocking(move || online.bring(&one, &request)).await
+    }
+
+    async fn look(&self) -> Result<Survey, PlanError> {
         let dockerfile = dockerfile::parse(&self.sources.text)?;
         let (platforms, options) = self.options(&dockerfile).await?;
         let outlines = options.iter().map(|options| Outline::new(&dockerfile, options));
@@ -122,24 +122,26 @@ impl<'a> Project<'a> {
             .collect();
         let mut resolver = Resolver::new(self.session, &self.request, &self.sources);
         resolver.resolve(&mut outlines).await?;
+        refuse_missing(&resolver.missing, &self.request, &self.sources.name)?;
         let mut survey = Survey::default();
-        survey.lock.platforms = platforms.iter().map(ToString::to_string).collect();
-        for (image, digest, base) in resolver.found() {
+        survey.locked.platforms = platforms.iter().map(ToString::to_string).collect();
+        for (image, found) in resolver.found() {
             let (name, platform) = (image.reference.clone(), image.platform.to_string());
             let is_of_trigger = !named.contains(&name);
-            let entry = survey.lock.images.entry(name).or_insert_with(|| LockedImage {
-                digest: digest.clone(),
+            let entry = survey.locked.images.entry(name).or_insert_with(|| LockedImage {
+                digest: found.named.clone(),
                 manifests: BTreeMap::new(),
                 is_of_trigger,
             });
-            entry.manifests.insert(platform, base.manifest.digest.clone());
-            survey.images.push(base.clone());
+            entry.manifests.insert(platform, found.base.manifest.digest.clone());
+            survey.images.push(found.clone());
         }
-        let mut elsewhere = BTreeSet::new();
         for outline in outlines {
-            elsewhere.extend(elsewhere_of(&Plan::new(outline)?, &self.request));
+            survey.elsewhere.extend(elsewhere_of(&Plan::new(outline)?, &self.request));
         }
-        Ok((survey, elsewhere))
+        Locked { session: self.session, request: &self.request, sources: &self.sources }
+            .require_elsewhere(&survey.elsewhere)?;
+        Ok(survey)
     }
 
     /// Returns the platforms, and the options of every plan that has to be looked at.
@@ -175,92 +177,4 @@ impl<'a> Project<'a> {
         }
         Ok((platforms, all))
     }
-
-    /// Finds what is meant now by something from elsewhere; `None` for what the Dockerfile itself says
-    /// exactly.
-    async fn pin(&self, one: &Elsewhere) -> Result<Option<Pin>, Error> {
-        let (online, one) = (Arc::clone(&self.online), one.clone());
-        let location = match &one {
-            Elsewhere::Context(name) => self.request.named_context(name).cloned(),
-            Elsewhere::Added(_) => None,
-        };
-        blocking(move || match (one, location) {
-            (Elsewhere::Added(Remote::Http { url, checksum: None }), _) => {
-                online.pin_file(&url, FileName::OfUrl).map(Some)
-            }
-            (Elsewhere::Added(Remote::Git { url, checksum, keep_git_dir }), _) => {
-                let Some(reference) = parse_git(&url)? else { return Ok(None) };
-                let checksum = checksum.as_deref();
-                online.pin_commit(&GitTree { reference: &reference, checksum, keep_git_dir })
-            }
-            (_, Some(ContextLocation::Http(url))) => {
-                online.pin_file(&url, FileName::Given(SINGLE_FILE)).map(Some)
-            }
-            (_, Some(ContextLocation::Git(reference))) => {
-                let wanted = GitTree { reference: &reference, checksum: None, keep_git_dir: false };
-                online.pin_commit(&wanted)
-            }
-            _ => Ok(None),
-        })
-        .await
-    }
-}
-
-/// What something from elsewhere is.
-enum Pin {
-    File(Address, Digest),
-    Commit(Address, String),
-}
-
-impl Online {
-    fn pin_file(&self, url: &str, name: FileName<'_>) -> Result<Pin, Error> {
-        let address = Address::of_url(url);
-        let known = self.pins.get().and_then(|pins| pins.file(&address).cloned());
-        let digest = match known {
-            Some(digest) => digest,
-            None => self.file(url, name, None)?.digest,
-        };
-        Ok(Pin::File(address, digest))
-    }
-
-    fn pin_commit(&self, wanted: &GitTree<'_>) -> Result<Option<Pin>, Error> {
-        if wanted.is_pinned() {
-            return Ok(None);
-        }
-        let address = Address::of_repository(wanted.reference);
-        let known = self.pins.get().and_then(|pins| pins.commit(&address).map(str::to_owned));
-        let commit = match known {
-            Some(commit) => commit,
-            None => self.commit(wanted)?,
-        };
-        Ok(Some(Pin::Commit(address, commit)))
-    }
-}
-
-/// Reads the address of a repository that `ADD` names.
-pub(super) fn parse_git(url: &str) -> Result<Option<GitReference>, Error> {
-    GitReference::parse_known(url).map_err(|error| Error::new(Kind::User, error.to_string()))
-}
-
-/// Returns what the steps of a plan get by http or git.
-pub(super) fn elsewhere_of(plan: &Plan, request: &BuildRequest) -> BTreeSet<Elsewhere> {
-    let steps = plan.stages.iter().flat_map(|stage| &stage.steps);
-    let sources = steps.filter_map(|step| match &step.work {
-        Work::Copy(copy) => Some(&copy.sources),
-        Work::Run(_) | Work::Directory(_) => None,
-    });
-    let added = sources.flatten().filter_map(|source| match source {
-        CopySource::Remote(remote) => Some(Elsewhere::Added(remote.clone())),
-        CopySource::Path(_) | CopySource::Inline { .. } => None,
-    });
-    let contexts = plan.contexts.iter().filter_map(|context| match context {
-        ContextName::Named(name) => match request.named_context(name)? {
-            ContextLocation::Http(_) | ContextLocation::Git(_) => {
-                Some(Elsewhere::Context(name.clone()))
-            }
-            _ => None,
-        },
-        ContextName::Main => None,
-    });
-    added.chain(contexts).collect()
 }

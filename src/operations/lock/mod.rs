@@ -1,4 +1,5 @@
-//! `lock`: what a Dockerfile starts from and adds, by digest, in a file beside it.
+//! `lock`: what a Dockerfile starts from and adds, by digest, in a file beside it. `fetch`: all of it
+//! in the store.
 //!
 //! `rpub.lock` is TOML, version 1, sorted by name; a newer version is refused:
 //!
@@ -30,11 +31,13 @@
 
 mod address;
 mod difference;
+mod fetch;
 mod file;
 mod pins;
 mod update;
 
 pub use difference::LockChange;
+pub use fetch::{FetchReport, FetchRequest, FetchedImage, fetch};
 pub use file::LOCK_FILE_NAME;
 pub use update::{LockMode, LockReport, LockRequest, Refresh, lock};
 

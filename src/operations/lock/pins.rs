@@ -51,6 +51,13 @@ impl Pins {
         self.path.as_deref().unwrap_or(Path::new(super::LOCK_FILE_NAME)).display().to_string()
     }
 
+    /// Returns the platforms that the lock file was made for.
+    pub(in crate::operations) fn platforms(&self) -> Result<Vec<Platform>, Error> {
+        let platforms = self.file.iter().flat_map(|file| &file.platforms);
+        let platforms = platforms.map(|platform| platform.parse());
+        Ok(platforms.collect::<Result<_, crate::image::Error>>()?)
+    }
+
     /// Returns what an image's name is locked to.
     pub(in crate::operations) fn image(
         &self,

@@ -77,11 +77,11 @@ pub async fn lock(
     };
     let old = project.pins().file.clone().unwrap_or_default();
     if !platforms_are_given {
-        project.use_platforms(&old.platforms)?;
+        project.use_locked_platforms()?;
     }
     project.use_pins(Pins { path: Some(path.clone()), file: Some(kept(&old, &refresh)) });
     let survey = project.survey().await?;
-    let new = survey.lock;
+    let new = project.lock(survey).await?;
     if let Refresh::Names(names) = &refresh {
         check_names(names, &old, &new)?;
     }
@@ -104,7 +104,9 @@ pub async fn lock(
 /// Returns what of a lock file still counts.
 fn kept(old: &LockFile, refresh: &Refresh) -> LockFile {
     let mut kept = match refresh {
-        Refresh::All => return LockFile::default(),
+        Refresh::All => {
+            return LockFile { platforms: old.platforms.clone(), ..LockFile::default() };
+        }
         Refresh::Nothing | Refresh::Names(_) => old.clone(),
     };
     if let Refresh::Names(names) = refresh {

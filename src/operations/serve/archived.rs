@@ -69,7 +69,7 @@ fn entry(archive: &Archive, image: &Stored, own: &Repository) -> ImageEntry {
         manifest.subject().map(|subject| subject.digest.clone())
     });
     let descriptor = image.descriptor.clone();
-    ImageEntry { name, descriptor, tagged: None, subject, evictable: false }
+    ImageEntry { name, descriptor, tagged: None, subject, index: None, evictable: false }
 }
 
 /// Makes a repository's name of a file's: `My App.tar.gz` is `my-app`.

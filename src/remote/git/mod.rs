@@ -160,6 +160,18 @@ impl Fetcher<'_> {
         Ok(Tree { root, identity: wanted.identity(&commit, &directory), owners: None })
     }
 
+    /// Returns whether the files of a commit are here and nobody has to be asked for them. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// When it is no address that can be used.
+    pub fn has_repository(&self, wanted: &GitTree<'_>) -> Result<bool> {
+        let directory = wanted.directory()?;
+        let (_, entry) = self.entry(wanted)?;
+        let kept = |commit| entry.join("trees").join(wanted.id(commit, &directory));
+        Ok(pinned(wanted).is_some_and(|commit| kept(commit).exists()))
+    }
+
     /// Returns the commit that is meant; brings it here only where the other side does not say which
     /// it is. Blocks.
     ///

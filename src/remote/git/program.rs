@@ -33,6 +33,7 @@ pub(super) struct Program<'a> {
     is_canceled: &'a (dyn Fn() -> bool + Sync),
     variables: Vec<(String, String)>,
     home: PathBuf,
+    is_offline: bool,
 }
 
 impl<'a> Fetcher<'a> {
@@ -58,6 +59,7 @@ impl<'a> Fetcher<'a> {
             is_canceled: self.is_canceled,
             variables,
             home: home.to_owned(),
+            is_offline: self.is_offline,
         })
     }
 }
@@ -120,6 +122,9 @@ impl Program<'_> {
         args: &[&str],
         limit: Duration,
     ) -> Result<Vec<u8>> {
+        if self.is_offline {
+            return Err(Error::Offline { what: self.shown().to_owned() });
+        }
         let mut attempt = 1;
         loop {
             match self.run(directory, args, PROTOCOLS, limit) {
