@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers may panic")]
 
+mod airgap;
 mod architecture;
 mod bad_input;
 mod cache;

@@ -41,7 +41,7 @@ pub(crate) use image::{Unpacked, verify_image};
 pub(crate) use layer::{LayerFile, files_of};
 pub(crate) use noise::noise;
 pub(crate) use proxy::{Cut, Manners, Passed, Proxy, Side};
-pub(crate) use registry::{Auth, PASSWORD, Registry, USERNAME, digest_of};
+pub(crate) use registry::{Auth, PASSWORD, Registry, RegistryOptions, USERNAME, digest_of};
 pub(crate) use repository::Repository;
 pub(crate) use serve::Serve;
 pub(crate) use store::{verify_blobs, verify_store};
@@ -194,6 +194,21 @@ impl TestContext {
         let mut command = self.user.command(program.as_ref());
         command.env_clear().envs(&self.environment).current_dir(&self.root);
         TestCommand::new(command, self.root.clone(), self.filters())
+    }
+
+    /// Returns any program, to be run as the user in the root, where there is no network but a loopback
+    /// of its own; `None` where the tests may not make one, after saying so.
+    pub(crate) fn without_network(&self, program: impl AsRef<OsStr>) -> Option<TestCommand> {
+        if !user::is_root() {
+            skip("only root makes a network namespace for another user");
+            return None;
+        }
+        let inner = self.user.command(program.as_ref());
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", "busybox ip link set lo up && exec \"$@\"", "sh"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command.env_clear().envs(&self.environment).current_dir(&self.root);
+        Some(TestCommand::new(command, self.root.clone(), self.filters()))
     }
 
     /// Returns a program of the machine, run as the user who runs the tests.
