@@ -49,6 +49,9 @@ _rpub() {
             rpub,digest)
                 cmd="rpub__subcmd__digest"
                 ;;
+            rpub,fetch)
+                cmd="rpub__subcmd__fetch"
+                ;;
             rpub,flatten)
                 cmd="rpub__subcmd__flatten"
                 ;;
@@ -282,6 +285,9 @@ _rpub() {
                 ;;
             rpub__subcmd__help,digest)
                 cmd="rpub__subcmd__help__subcmd__digest"
+                ;;
+            rpub__subcmd__help,fetch)
+                cmd="rpub__subcmd__help__subcmd__fetch"
                 ;;
             rpub__subcmd__help,flatten)
                 cmd="rpub__subcmd__help__subcmd__flatten"
@@ -746,7 +752,7 @@ _rpub() {
 
     case "${cmd}" in
         rpub)
-            opts="-q -h -V --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help --version build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
+            opts="-q -h -V --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help --version build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -848,7 +854,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__append)
-            opts="-f -b -t -p -q -h --new_layer --new-layer --base --set-base-image-annotations --time --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-f -b -t -p -q -h --new_layer --new-layer --base --set-base-image-annotations --time --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -994,7 +1000,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help push put pull get attach tree discover help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help push put pull get attach tree discover help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1096,7 +1102,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__attach)
-            opts="-a -q -h --artifact-type --annotation --annotation-file --platform --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -q -h --artifact-type --annotation --annotation-file --platform --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1306,7 +1312,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__pull)
-            opts="-o -q -h --output --overwrite --platform --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-o -q -h --output --overwrite --platform --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1424,7 +1430,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__push)
-            opts="-a -t -q -h --artifact-type --annotation --annotation-file --tag --config --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -t -q -h --artifact-type --annotation --annotation-file --tag --config --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1558,7 +1564,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__artifact__subcmd__tree)
-            opts="-q -h --artifact-type --platform --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --artifact-type --platform --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1672,7 +1678,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help explain token help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help explain token help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1774,7 +1780,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth__subcmd__explain)
-            opts="-q -h --push --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --push --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1936,7 +1942,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__auth__subcmd__token)
-            opts="-H -q -h --push --header --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-H -q -h --push --header --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2038,7 +2044,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help get fetch head put push rm remove delete help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help get fetch head put push rm remove delete help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2140,7 +2146,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__get)
-            opts="-o -q -h --output --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-o -q -h --output --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2250,7 +2256,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__head)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2440,7 +2446,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__put)
-            opts="-q -h --media-type --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --media-type --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2550,7 +2556,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__blob__subcmd__rm)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2656,7 +2662,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build)
-            opts="-t -f -m -c -o -q -h --tag --build-context --file --build-arg --build-arg-file --target --lock-file --locked --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-t -f -m -c -o -q -h --tag --build-context --file --build-arg --build-arg-file --target --lock-file --locked --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2930,7 +2936,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__build__subcmd__push)
-            opts="-t -f -m -c -o -q -h --tag --build-context --file --build-arg --build-arg-file --target --lock-file --locked --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-t -f -m -c -o -q -h --tag --build-context --file --build-arg --build-arg-file --target --lock-file --locked --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3204,7 +3210,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__builder)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help prune help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help prune help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3348,7 +3354,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__builder__subcmd__prune)
-            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3462,7 +3468,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__completion)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help bash elvish fish powershell zsh"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help bash elvish fish powershell zsh"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3564,7 +3570,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__copy)
-            opts="-a -n -q -h --all-tags --platform --sparse-index --no-referrers --artifact-type --no-digest-tags --include-external --to-oci --to-docker --compression --compression-level --no-clobber --digestfile --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -n -q -h --all-tags --platform --sparse-index --no-referrers --artifact-type --no-digest-tags --include-external --to-oci --to-docker --compression --compression-level --no-clobber --digestfile --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3690,7 +3696,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__df)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3796,7 +3802,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__digest)
-            opts="-q -h --platform --full-ref --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --platform --full-ref --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3905,8 +3911,154 @@ _rpub() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        rpub__subcmd__fetch)
+            opts="-f -q -h --build-context --file --build-arg --build-arg-file --target --lock-file --locked --platform --secret --ssh --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --build-context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --build-arg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --build-arg-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --target)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lock-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --platform)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --secret)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ssh)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cache-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto tty plain quiet rawjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --insecure-registry)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --plain-http)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --skip-tls-verify)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cert-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registries-conf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-times)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retry-delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --resolve)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --http-header)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user-agent-prefix)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --src-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dest-authfile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --registry-token-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         rpub__subcmd__flatten)
-            opts="-t -p -q -h --time --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-t -p -q -h --time --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4032,7 +4184,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__help)
-            opts="build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
+            opts="build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -4340,6 +4492,20 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__help__subcmd__digest)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        rpub__subcmd__help__subcmd__fetch)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -5180,7 +5346,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__history)
-            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5286,7 +5452,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help build ls list pull push tag rm remove inspect history import save load help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help build ls list pull push tag rm remove inspect history import save load help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5388,7 +5554,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__build)
-            opts="-t -f -m -c -o -q -h --tag --build-context --file --build-arg --build-arg-file --target --lock-file --locked --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-t -f -m -c -o -q -h --tag --build-context --file --build-arg --build-arg-file --target --lock-file --locked --platform --label --no-cache --no-cache-filter --cache-from --cache-to --explain --pull --network --add-host --allow --secret --ssh --shm-size --ulimit --shell-on-error --rm --force-rm --compress --memory --memory-swap --cpu-shares --cpu-period --cpu-quota --cpuset-cpus --cpuset-mems --cgroup-parent --isolation --security-opt --output --load --annotation --squash --reproducible --iidfile --metadata-file --check --call --push --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5844,7 +6010,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__history)
-            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --no-trunc --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -5950,7 +6116,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__import)
-            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6072,7 +6238,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__inspect)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6178,7 +6344,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__load)
-            opts="-i -q -h --input --platform --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-i -q -h --input --platform --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6292,7 +6458,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__ls)
-            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6406,7 +6572,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__pull)
-            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --platform --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6512,7 +6678,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__push)
-            opts="-q -h --include-external --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --include-external --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6614,7 +6780,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__rm)
-            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-f -q -h --force --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6716,7 +6882,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__save)
-            opts="-o -q -h --output --format --platform --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-o -q -h --output --format --platform --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6834,7 +7000,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__image__subcmd__tag)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -6936,7 +7102,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__images)
-            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -f -q -h --all --digests --no-trunc --filter --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7050,7 +7216,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__import)
-            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-c -m -q -h --change --message --platform --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7172,7 +7338,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help create add rm remove annotate inspect help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help create add rm remove annotate inspect help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7274,7 +7440,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index__subcmd__add)
-            opts="-a -t -p -q -h --annotation --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -t -p -q -h --annotation --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7404,7 +7570,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index__subcmd__annotate)
-            opts="-a -t -q -h --annotation --unset-annotation --tag --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -t -q -h --annotation --unset-annotation --tag --local --dry-run --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7530,7 +7696,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index__subcmd__create)
-            opts="-f -a -t -p -q -h --file --append --annotation --prefer-index --metadata-file --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-f -a -t -p -q -h --file --append --annotation --prefer-index --metadata-file --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7774,7 +7940,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index__subcmd__inspect)
-            opts="-q -h --raw --local --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --raw --local --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7880,7 +8046,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__index__subcmd__rm)
-            opts="-t -q -h --tag --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-t -q -h --tag --local --dry-run --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -7994,7 +8160,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__inspect)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -8100,7 +8266,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__load)
-            opts="-i -q -h --input --platform --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-i -q -h --input --platform --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -8214,7 +8380,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__lock)
-            opts="-f -q -h --build-context --file --build-arg --build-arg-file --target --lock-file --platform --update --check --secret --ssh --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-f -q -h --build-context --file --build-arg --build-arg-file --target --lock-file --platform --update --check --secret --ssh --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -8364,7 +8530,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__login)
-            opts="-u -p -q -h --username --password --password-stdin --no-verify --keyring --compat-auth-file --get-login --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-u -p -q -h --username --password --password-stdin --no-verify --keyring --compat-auth-file --get-login --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -8486,7 +8652,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__logout)
-            opts="-a -q -h --all --compat-auth-file --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -q -h --all --compat-auth-file --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -8592,7 +8758,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help get fetch head put push diff rm remove delete help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help get fetch head put push diff rm remove delete help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -8694,7 +8860,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__diff)
-            opts="-q -h --config --platform --local --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --config --platform --local --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -8804,7 +8970,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__get)
-            opts="-q -h --platform --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --platform --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -8914,7 +9080,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__head)
-            opts="-q -h --platform --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --platform --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -9122,7 +9288,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__put)
-            opts="-t -q -h --tag --by-digest --content-type --media-type --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-t -q -h --tag --by-digest --content-type --media-type --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -9244,7 +9410,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__manifest__subcmd__rm)
-            opts="-q -h --force-tag-dereference --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --force-tag-dereference --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -9350,7 +9516,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__mirror)
-            opts="-q -h --from --to --shard --dry-run --delete --recheck --digestfile --digest-file --report --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help plan convert schema help"
+            opts="-q -h --from --to --shard --dry-run --delete --recheck --digestfile --digest-file --report --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help plan convert schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -9480,7 +9646,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__mirror__subcmd__convert)
-            opts="-q -h --from --to --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --from --to --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -9660,7 +9826,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__mirror__subcmd__plan)
-            opts="-q -h --from --to --shard --exact --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --from --to --shard --exact --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -9778,7 +9944,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__mirror__subcmd__schema)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -9880,7 +10046,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__mutate)
-            opts="-l -e -u -w -a -t -p -q -h --label --unset-label --env --unset-env --entrypoint --cmd --user --workdir --expose --exposed-ports --unset-port --volume --unset-volume --annotation --unset-annotation --set-platform --time --rewrite-timestamp --to-oci --to-docker --compression --compression-level --repo --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-l -e -u -w -a -t -p -q -h --label --unset-label --env --unset-env --entrypoint --cmd --user --workdir --expose --exposed-ports --unset-port --volume --unset-volume --annotation --unset-annotation --set-platform --time --rewrite-timestamp --to-oci --to-docker --compression --compression-level --repo --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -10102,7 +10268,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__ping)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -10208,7 +10374,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__prune)
-            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -10322,7 +10488,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__pull)
-            opts="-q -h --platform --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --platform --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -10428,7 +10594,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__push)
-            opts="-q -h --include-external --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --include-external --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -10530,7 +10696,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__rebase)
-            opts="-t -p -q -h --old-base --old_base --new-base --new_base --check --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-t -p -q -h --old-base --old_base --new-base --new_base --check --tag --platform --local --dry-run --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -10668,7 +10834,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__referrers)
-            opts="-q -h --platform --artifact-type --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --platform --artifact-type --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -10782,7 +10948,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__repo)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help ls list help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help ls list help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -10926,7 +11092,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__repo__subcmd__ls)
-            opts="-q -h --include --exclude --last --limit --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --include --exclude --last --limit --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -11048,7 +11214,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__rmi)
-            opts="-f -q -h --force --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-f -q -h --force --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -11150,7 +11316,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__save)
-            opts="-o -q -h --output --format --platform --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-o -q -h --output --format --platform --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -11268,7 +11434,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__serve)
-            opts="-q -h --listen --name --read-only --proxy --revalidate --max-size --tls-cert --tls-key --tls-client-ca --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --listen --name --read-only --proxy --revalidate --max-size --tls-cert --tls-key --tls-client-ca --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -11402,7 +11568,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__system)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help df prune help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help df prune help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -11504,7 +11670,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__system__subcmd__df)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -11666,7 +11832,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__system__subcmd__prune)
-            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-a -f -q -h --all --filter --keep-storage --max-used-space --dry-run --force --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -11780,7 +11946,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__tag)
-            opts="-q -h --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help ls list rm remove help"
+            opts="-q -h --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help ls list rm remove help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -11938,7 +12104,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__tag__subcmd__ls)
-            opts="-q -h --include --exclude --last --limit --sort --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --include --exclude --last --limit --sort --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -12064,7 +12230,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__tag__subcmd__rm)
-            opts="-f -q -h --force --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-f -q -h --force --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -12170,7 +12336,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__validate)
-            opts="-q -h --fast --local --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --fast --local --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -12276,7 +12442,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__version)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -12382,7 +12548,7 @@ _rpub() {
             return 0
             ;;
         rpub__subcmd__whoami)
-            opts="-q -h --format --store --cache-size --progress --quiet --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
+            opts="-q -h --format --store --cache-size --progress --quiet --offline --insecure-registry --plain-http --skip-tls-verify --ca-file --cert-dir --registries-conf --retry-times --retry-delay --max-wait --idle-timeout --concurrency --limit-rate --resolve --http-header --user-agent-prefix --authfile --src-authfile --dest-authfile --registry-token-file --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

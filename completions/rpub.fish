@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rpub_global_optspecs
-    string join \n store= cache-size= progress= q/quiet insecure-registry= plain-http= skip-tls-verify= ca-file= cert-dir= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= concurrency= limit-rate= resolve= http-header= user-agent-prefix= authfile= src-authfile= dest-authfile= registry-token-file= h/help V/version
+    string join \n store= cache-size= progress= q/quiet offline insecure-registry= plain-http= skip-tls-verify= ca-file= cert-dir= registries-conf= retry-times= retry-delay= max-wait= idle-timeout= concurrency= limit-rate= resolve= http-header= user-agent-prefix= authfile= src-authfile= dest-authfile= registry-token-file= h/help V/version
 end
 
 function __fish_rpub_needs_command
@@ -51,11 +51,13 @@ complete -c rpub -n "__fish_rpub_needs_command" -l src-authfile -d 'Look for log
 complete -c rpub -n "__fish_rpub_needs_command" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_needs_command" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_needs_command" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_needs_command" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_needs_command" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_needs_command" -s V -l version -d 'Print version'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "build" -d 'Build an image from a Dockerfile'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "build-push" -d 'Build an image and push it to every tag given'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "lock" -d 'Keep the digests of what a Dockerfile starts from and adds in rpub.lock'
+complete -c rpub -n "__fish_rpub_needs_command" -f -a "fetch" -d 'Bring all that a Dockerfile starts from and adds into the store'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "push" -d 'Push an image from the store to its registry'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "pull" -d 'Pull an image into the store'
 complete -c rpub -n "__fish_rpub_needs_command" -f -a "images" -d 'List images'
@@ -170,6 +172,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build" -l reproducible -d 'Mak
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l check -d 'Check the Dockerfile and build nothing, as --call=check does'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -l push -d 'Push as well, as build-push does'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand build" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand build" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s t -l tag -d 'Name the image, with the tag latest unless one is given (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l build-context -d 'Add a context for FROM and COPY --from: a directory, docker-image://REFERENCE, oci-layout://DIRECTORY[:TAG|@DIGEST], a git or http(s) URL (repeatable)' -r
@@ -247,6 +250,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l reproducible -d
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l check -d 'Check the Dockerfile and build nothing, as --call=check does'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l push -d 'Push as well, as build-push does'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand build-push" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand build-push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand lock" -l build-context -d 'Add a context for FROM and COPY --from: a directory, docker-image://REFERENCE, oci-layout://DIRECTORY[:TAG|@DIGEST], a git or http(s) URL (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand lock" -s f -l file -d 'Read this Dockerfile, a URL, or - for standard input [default: PATH/Dockerfile]' -r -F
@@ -287,7 +291,48 @@ complete -c rpub -n "__fish_rpub_using_subcommand lock" -l dest-authfile -d 'Loo
 complete -c rpub -n "__fish_rpub_using_subcommand lock" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand lock" -l check -d 'Write nothing; fail when the lock file would change'
 complete -c rpub -n "__fish_rpub_using_subcommand lock" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand lock" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand lock" -s h -l help -d 'Print help'
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l build-context -d 'Add a context for FROM and COPY --from: a directory, docker-image://REFERENCE, oci-layout://DIRECTORY[:TAG|@DIGEST], a git or http(s) URL (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -s f -l file -d 'Read this Dockerfile, a URL, or - for standard input [default: PATH/Dockerfile]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l build-arg -d 'Set a build argument, from the environment if it has no value (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l build-arg-file -d 'Read build arguments from this file, a line each; --build-arg wins (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l target -d 'Stop at this stage' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l lock-file -d 'Take bases by the digests in this file [default: rpub.lock beside the Dockerfile]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l platform -d 'Fetch for these platforms, separated by commas [default: the lock file\'s, or this machine\'s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l secret -d 'Give a secret, such as a token for a URL, as in build (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l ssh -d 'Give an agent or keys for ssh, as in build (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
+tty\t'Bars'
+plain\t'Numbered lines'
+quiet\t'Nothing but warnings and errors'
+rawjson\t'One JSON object a line, for programs'"
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l insecure-registry -d 'Allow TLS with any certificate, or else plain HTTP, for this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l plain-http -d 'Reach this registry by plain HTTP (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l skip-tls-verify -d 'Do not verify the certificate of this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l ca-file -d 'Also trust the certificate authorities in this PEM file (repeatable)' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l cert-dir -d 'Use the authorities (*.crt) and client certificate (*.cert, *.key) in this directory' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l registries-conf -d 'Read mirrors from this file [default: containers/registries.conf in ~/.config or /etc]' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l retry-times -d 'Try a failed request so many times more [default: 4]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l retry-delay -d 'Wait so long before the first retry, twice as long before each further one [default: 500ms]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l max-wait -d 'Give up at once when a registry asks for a longer wait than this [default: 1m]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l idle-timeout -d 'Break off when a registry does nothing for so long [default: 90s]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l concurrency -d 'Move at most so many blobs at once each way [default: what the registry takes, up to 16]' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l limit-rate -d 'Move at most so many bytes a second, both ways together, as in 5MB' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l resolve -d 'Connect to this address for a registry\'s host and port (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l http-header -d 'Send this header to registries; @FILE reads lines from a file (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l user-agent-prefix -d 'Put this text before rpub\'s own in the user agent' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l authfile -d 'Look for logins in this file only; login and logout change it' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l src-authfile -d 'Look for logins for what is read from registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l locked -d 'Fail when a base, URL or repository is not in the lock file'
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
+complete -c rpub -n "__fish_rpub_using_subcommand fetch" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l progress -d 'Show progress as auto, tty, plain, quiet or rawjson' -r -f -a "auto\t'Bars on a terminal, plain lines elsewhere'
@@ -316,6 +361,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand push" -l dest-authfile -d 'Loo
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand push" -l include-external -d 'Also push layers that say where else they are, such as those of Windows'
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand push" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l platform -d 'Pull for this platform [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -345,6 +391,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand pull" -l src-authfile -d 'Look
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand pull" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s f -l filter -d 'Show only images with dangling=BOOL or reference=PATTERN (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -378,6 +425,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand images" -s a -l all -d 'Show a
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -l no-trunc -d 'Do not shorten ids'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand images" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand images" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import save load help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import save load help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -406,6 +454,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_sub
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import save load help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import save load help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import save load help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import save load help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import save load help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import save load help" -f -a "build" -d 'Build an image from a Dockerfile'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and not __fish_seen_subcommand_from build ls list pull push tag rm remove inspect history import save load help" -f -a "ls" -d 'List images'
@@ -497,6 +546,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l check -d 'Check the Dockerfile and build nothing, as --call=check does'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l push -d 'Push as well, as build-push does'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -s f -l filter -d 'Show only images with dangling=BOOL or reference=PATTERN (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -530,6 +580,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l no-trunc -d 'Do not shorten ids'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -s f -l filter -d 'Show only images with dangling=BOOL or reference=PATTERN (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -563,6 +614,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l digests -d 'Show manifest digests'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l no-trunc -d 'Do not shorten ids'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l platform -d 'Pull for this platform [default: this machine\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -592,6 +644,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -621,6 +674,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l include-external -d 'Also push layers that say where else they are, such as those of Windows'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -649,6 +703,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from tag" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -678,6 +733,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -707,6 +763,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -736,6 +793,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -766,6 +824,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l no-trunc -d 'Do not shorten ids and instructions'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from history" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s c -l change -d 'Apply a Dockerfile instruction such as \'CMD sh\' (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s m -l message -d 'Keep this comment in the image\'s history' -r
@@ -797,6 +856,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from save" -s o -l output -d 'Write to this file instead of standard output' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from save" -l format -d 'Write what docker loads, an OCI archive, an OCI layout in a directory, or a bundle' -r -f -a "docker-archive\t'What `docker save` writes'
@@ -831,6 +891,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from save" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from save" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from save" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from save" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from save" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from load" -s i -l input -d 'Read this file or layout instead of standard input' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from load" -l platform -d 'Of an index, load the images for these platforms [default: all]' -r
@@ -861,6 +922,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from load" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from load" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from load" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from load" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from load" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from help" -f -a "build" -d 'Build an image from a Dockerfile'
 complete -c rpub -n "__fish_rpub_using_subcommand image; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List images'
@@ -901,6 +963,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -a "ls" -d 'List the tags of a repository in its registry'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and not __fish_seen_subcommand_from ls list rm remove help" -a "list" -d 'List the tags of a repository in its registry'
@@ -941,6 +1004,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l include -d 'List only names that this regular expression matches from start to end (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l exclude -d 'Leave out names that this regular expression matches from start to end (repeatable)' -r
@@ -976,6 +1040,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1006,6 +1071,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s f -l force -d 'Where a registry can only delete whole images, do so though other tags go too'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1036,6 +1102,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcomman
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s f -l force -d 'Where a registry can only delete whole images, do so though other tags go too'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List the tags of a repository in its registry'
 complete -c rpub -n "__fish_rpub_using_subcommand tag; and __fish_seen_subcommand_from help" -f -a "rm" -d 'Remove tags from a registry, and leave the images'
@@ -1068,6 +1135,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l dest-authfile -d 'Look
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s f -l force -d 'Remove an image given by its id though it has several names'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand rmi" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand rmi" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1097,6 +1165,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l src-authfile -d 'L
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand inspect" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1127,6 +1196,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand history" -l dest-authfile -d '
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand history" -l no-trunc -d 'Do not shorten ids and instructions'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand history" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand history" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s c -l change -d 'Apply a Dockerfile instruction such as \'CMD sh\' (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s m -l message -d 'Keep this comment in the image\'s history' -r
@@ -1158,6 +1228,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand import" -l src-authfile -d 'Lo
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand import" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand import" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand import" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l platform -d 'Copy only these platforms: one gives its image, several a smaller index [default: all]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l artifact-type -d 'Copy only referrers of this artifact type (repeatable)' -r
@@ -1200,6 +1271,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand copy" -l to-oci -d 'Change Doc
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -l to-docker -d 'Change OCI\'s media types to Docker\'s'
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -s n -l no-clobber -d 'Leave tags alone that the targets have'
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand copy" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand copy" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and not __fish_seen_subcommand_from plan convert schema help" -l from -d 'Read the file in the words of this tool [default: found out]' -r -f -a "rpub\t'rpub\'s own format'
 skopeo\t'skopeo sync --src yaml'
@@ -1240,6 +1312,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand mirror; and not __fish_seen_su
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and not __fish_seen_subcommand_from plan convert schema help" -l delete -d 'Remove the tags that rules with delete = "extra" do not copy'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and not __fish_seen_subcommand_from plan convert schema help" -l recheck -d 'Also ask about immutable tags, and what refers to images that have not changed'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and not __fish_seen_subcommand_from plan convert schema help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand mirror; and not __fish_seen_subcommand_from plan convert schema help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and not __fish_seen_subcommand_from plan convert schema help" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and not __fish_seen_subcommand_from plan convert schema help" -a "plan" -d 'Show what a run would copy, move and cost of quotas'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and not __fish_seen_subcommand_from plan convert schema help" -a "convert" -d 'Print a file of skopeo\'s or regsync\'s in rpub\'s words'
@@ -1280,6 +1353,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from plan" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from plan" -l exact -d 'Also read manifests that count against a quota; they are kept, and the run needs them no more'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from plan" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from plan" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from plan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from convert" -l from -d 'Read the file in the words of this tool [default: found out]' -r -f -a "rpub\t'rpub\'s own format'
 skopeo\t'skopeo sync --src yaml'
@@ -1313,6 +1387,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from convert" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from convert" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from convert" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from convert" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from convert" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from schema" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from schema" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -1341,6 +1416,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from schema" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from schema" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from schema" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from schema" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from help" -f -a "plan" -d 'Show what a run would copy, move and cost of quotas'
 complete -c rpub -n "__fish_rpub_using_subcommand mirror; and __fish_seen_subcommand_from help" -f -a "convert" -d 'Print a file of skopeo\'s or regsync\'s in rpub\'s words'
@@ -1379,6 +1455,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand save" -l src-authfile -d 'Look
 complete -c rpub -n "__fish_rpub_using_subcommand save" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand save" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand save" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand save" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand save" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rpub -n "__fish_rpub_using_subcommand load" -s i -l input -d 'Read this file or layout instead of standard input' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand load" -l platform -d 'Of an index, load the images for these platforms [default: all]' -r
@@ -1409,6 +1486,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand load" -l src-authfile -d 'Look
 complete -c rpub -n "__fish_rpub_using_subcommand load" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand load" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand load" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand load" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand load" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -1437,6 +1515,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_sub
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "create" -d 'Make an index of images, which may be in other registries'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and not __fish_seen_subcommand_from create add rm remove annotate inspect help" -f -a "add" -d 'Add images to an index'
@@ -1483,6 +1562,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s a -l annotation -d 'Annotate the index or its entries (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
@@ -1517,6 +1597,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -s t -l tag -d 'Give the result this name and leave the index as it is [default: edit in place] (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1549,6 +1630,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s t -l tag -d 'Give the result this name and leave the index as it is [default: edit in place] (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -1581,6 +1663,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s a -l annotation -d 'Set an annotation (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l unset-annotation -d 'Remove an annotation (repeatable)' -r
@@ -1615,6 +1698,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from annotate" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1646,6 +1730,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcomm
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l raw -d 'Print the exact bytes'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l local -d 'Look into the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from help" -f -a "create" -d 'Make an index of images, which may be in other registries'
 complete -c rpub -n "__fish_rpub_using_subcommand index; and __fish_seen_subcommand_from help" -f -a "add" -d 'Add images to an index'
@@ -1707,6 +1792,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l to-docker -d 'Chang
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand mutate" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand mutate" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -s f -l new-layer -l new_layer -d 'Append this layer, a tar of any compression; - for standard input (repeatable)' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand append" -s b -l base -d 'Append to this image or index [default: an image of nothing]' -r
@@ -1744,6 +1830,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand append" -l set-base-image-anno
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand append" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand append" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l time -d 'Date image and layer, in seconds since 1970 or as 2026-01-31T12:00:00Z [default: the image\'s]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s t -l tag -d 'Give the result this name and leave the image as it is [default: edit in place] (repeatable)' -r
@@ -1778,6 +1865,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l registry-token-fil
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand flatten" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand flatten" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l old_base -l old-base -d 'Base that the image was made of [default: what its annotations say]' -r
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l new_base -l new-base -d 'Base that the image gets [default: what the old base\'s name stands for now]' -r
@@ -1814,6 +1902,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l check -d 'Only say 
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l local -d 'Work on what is in the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l dry-run -d 'Print the manifest that would be made, and push nothing'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand rebase" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand rebase" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1845,6 +1934,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand validate" -l registry-token-fi
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l fast -d 'Do not read layers: see only that they are there, with the right size'
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -l local -d 'Look into the store; without names, at all of it'
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand validate" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand validate" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -1874,6 +1964,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand df" -l src-authfile -d 'Look f
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand df" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand df" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand df" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand df" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l max-used-space -l keep-storage -d 'Keep what was used last, up to this size: 10GB' -r
@@ -1907,6 +1998,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand prune" -s a -l all -d 'Also re
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s f -l force -d 'Do not ask'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand prune" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand prune" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -1935,6 +2027,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_su
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -f -a "df" -d 'Show what the store takes on disk'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and not __fish_seen_subcommand_from df prune help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
@@ -1967,6 +2060,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from df" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l filter -d 'Remove only what was not used for some time: until=24h' -r
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l max-used-space -l keep-storage -d 'Keep what was used last, up to this size: 10GB' -r
@@ -2000,6 +2094,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcom
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from prune" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from help" -f -a "df" -d 'Show what the store takes on disk'
 complete -c rpub -n "__fish_rpub_using_subcommand system; and __fish_seen_subcommand_from help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
@@ -2031,6 +2126,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_s
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and not __fish_seen_subcommand_from prune help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -2066,6 +2162,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subco
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s f -l force -d 'Do not ask'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from prune" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
 complete -c rpub -n "__fish_rpub_using_subcommand builder; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -2103,6 +2200,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand login" -l no-verify -d 'Do not
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l keyring -d 'Keep the password in the desktop\'s keyring, or the kernel\'s'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -l get-login -d 'Only print the user that is logged in'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand login" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand login" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l compat-auth-file -d 'Erase from this file, which has docker\'s form' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -2133,6 +2231,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand logout" -l dest-authfile -d 'L
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s a -l all -d 'Log out of every registry'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand logout" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand logout" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -2162,6 +2261,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l src-authfile -d 'Lo
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand whoami" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand whoami" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -2190,6 +2290,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -f -a "explain" -d 'Show where credentials for an image are looked for, and which are used'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and not __fish_seen_subcommand_from explain token help" -f -a "token" -d 'Print a token for an image\'s repository'
@@ -2223,6 +2324,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l push -d 'Show those for pushing'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -2253,6 +2355,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l push -d 'Ask for a token that may push, too'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s H -l header -d 'Print the whole header, as in curl -H "$(rpub auth token -H NAME)" URL'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from token" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "explain" -d 'Show where credentials for an image are looked for, and which are used'
 complete -c rpub -n "__fish_rpub_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "token" -d 'Print a token for an image\'s repository'
@@ -2287,6 +2390,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand digest" -l dest-authfile -d 'L
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -l full-ref -d 'Print the name too'
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand digest" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand digest" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -2315,6 +2419,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "get" -d 'Print a manifest or index, byte by byte as it is in the registry'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and not __fish_seen_subcommand_from get fetch head put push diff rm remove delete help" -f -a "fetch" -d 'Print a manifest or index, byte by byte as it is in the registry'
@@ -2355,6 +2460,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l platform -d 'Of an index, take the manifest for this platform' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -2385,6 +2491,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from fetch" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l platform -d 'Of an index, take the manifest for this platform' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -2415,6 +2522,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from head" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s t -l tag -d 'Give it this tag too (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l media-type -l content-type -d 'Media type, when the file does not say it' -r
@@ -2447,6 +2555,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l by-digest -d 'Give it no tag'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -s t -l tag -d 'Give it this tag too (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l media-type -l content-type -d 'Media type, when the file does not say it' -r
@@ -2479,6 +2588,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l by-digest -d 'Give it no tag'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l platform -d 'Of indexes, compare the manifests for this platform' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -2511,6 +2621,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l config -d 'Compare the configs too'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l local -d 'Look into the store instead of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -2541,6 +2652,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -2571,6 +2683,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -2601,6 +2714,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l force-tag-dereference -d 'Take tags too: remove what they stand for, with all its other tags'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "get" -d 'Print a manifest or index, byte by byte as it is in the registry'
 complete -c rpub -n "__fish_rpub_using_subcommand manifest; and __fish_seen_subcommand_from help" -f -a "head" -d 'Print a manifest\'s media type, digest and size'
@@ -2635,6 +2749,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "get" -d 'Print a blob, or write it to a file'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and not __fish_seen_subcommand_from get fetch head put push rm remove delete help" -f -a "fetch" -d 'Print a blob, or write it to a file'
@@ -2673,6 +2788,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s o -l output -d 'Write to this file instead of standard output' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -2702,6 +2818,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from fetch" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -2731,6 +2848,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from head" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l media-type -d 'Media type in the descriptor that --format prints' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -2761,6 +2879,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l media-type -d 'Media type in the descriptor that --format prints' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
@@ -2791,6 +2910,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -2820,6 +2940,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from rm" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -2849,6 +2970,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -2878,6 +3000,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from help" -f -a "get" -d 'Print a blob, or write it to a file'
 complete -c rpub -n "__fish_rpub_using_subcommand blob; and __fish_seen_subcommand_from help" -f -a "head" -d 'Print a blob\'s digest and size, if it is there'
@@ -2911,6 +3034,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -f -a "ls" -d 'List the repositories of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and not __fish_seen_subcommand_from ls list help" -f -a "list" -d 'List the repositories of a registry'
@@ -2947,6 +3071,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l include -d 'List only names that this regular expression matches from start to end (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l exclude -d 'Leave out names that this regular expression matches from start to end (repeatable)' -r
@@ -2980,6 +3105,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcomma
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from help" -f -a "ls" -d 'List the repositories of a registry'
 complete -c rpub -n "__fish_rpub_using_subcommand repo; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -3013,6 +3139,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l src-authfile -d 
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand referrers" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand referrers" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -3042,6 +3169,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand ping" -l src-authfile -d 'Look
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand ping" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand ping" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -3070,6 +3198,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -f -a "push" -d 'Push files and directories as an artifact'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and not __fish_seen_subcommand_from push put pull get attach tree discover help" -f -a "put" -d 'Push files and directories as an artifact'
@@ -3112,6 +3241,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from push" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l artifact-type -d 'Kind of artifact' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -s a -l annotation -d 'Annotate the manifest (repeatable)' -r
@@ -3146,6 +3276,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s o -l output -d 'Write files below this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l platform -d 'Of an index, take the manifest for this platform' -r
@@ -3178,6 +3309,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l overwrite -d 'Replace files that are there'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from pull" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -s o -l output -d 'Write files below this directory' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l platform -d 'Of an index, take the manifest for this platform' -r
@@ -3210,6 +3342,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l overwrite -d 'Replace files that are there'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l artifact-type -d 'Kind of artifact' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -s a -l annotation -d 'Annotate the manifest (repeatable)' -r
@@ -3243,6 +3376,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from attach" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l artifact-type -d 'Show only what refers to the image with this artifact type' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l platform -d 'Of an index, take the manifest for this platform' -r
@@ -3274,6 +3408,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from tree" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l artifact-type -d 'Show only what refers to the image with this artifact type' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l platform -d 'Of an index, take the manifest for this platform' -r
@@ -3305,6 +3440,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subc
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from discover" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from help" -f -a "push" -d 'Push files and directories as an artifact'
 complete -c rpub -n "__fish_rpub_using_subcommand artifact; and __fish_seen_subcommand_from help" -f -a "pull" -d 'Pull the files of an artifact into a directory'
@@ -3347,6 +3483,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand serve" -l dest-authfile -d 'Lo
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -l read-only -d 'Refuse every change'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand serve" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand serve" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l cache-size -d 'Keep the build cache within this size [default: a fifth of the disk, 10 to 100 GiB]' -r
@@ -3375,6 +3512,7 @@ complete -c rpub -n "__fish_rpub_using_subcommand completion" -l src-authfile -d
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand completion" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand completion" -s h -l help -d 'Print help'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l format -d 'Print json, the template given, or with table before it a table: \'table {{.ID}}\'' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l store -d 'Keep images, layers and the build cache here [default: ~/.local/share/rpub]' -r -F
@@ -3404,48 +3542,50 @@ complete -c rpub -n "__fish_rpub_using_subcommand version" -l src-authfile -d 'L
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l dest-authfile -d 'Look for logins for what is written to registries in this file only' -r -F
 complete -c rpub -n "__fish_rpub_using_subcommand version" -l registry-token-file -d 'Send the bearer token in this file to this registry (repeatable)' -r
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s q -l quiet -d 'Show no progress, print only the result'
+complete -c rpub -n "__fish_rpub_using_subcommand version" -l offline -d 'Open no connection to anybody: what is here counts, as it was last seen'
 complete -c rpub -n "__fish_rpub_using_subcommand version" -s h -l help -d 'Print help'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build-push" -d 'Build an image and push it to every tag given'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "lock" -d 'Keep the digests of what a Dockerfile starts from and adds in rpub.lock'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "push" -d 'Push an image from the store to its registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "pull" -d 'Pull an image into the store'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "images" -d 'List images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "image" -d 'Work with images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "tag" -d 'Give an image another name, or list and remove the tags of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "rmi" -d 'Remove names and images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "inspect" -d 'Show everything about an image'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "history" -d 'Show what made each layer of an image'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "import" -d 'Make an image from a root file system tar or directory'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "copy" -d 'Copy an image with all platforms and signatures, between registries and files'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "mirror" -d 'Bring images of many registries where a file says, and only what has changed'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "save" -d 'Write images of the store to a file, as docker save does'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "load" -d 'Read the images of a file into the store, as docker load does'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "index" -d 'Make and edit indexes, which hold the images of several platforms under one name'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "mutate" -d 'Change labels, environment, annotations, times or format of an image in a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "append" -d 'Put layers on an image in a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "flatten" -d 'Make one layer of all layers of an image in a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "rebase" -d 'Put an image in a registry on another base, or see whether it should be'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "validate" -d 'Read an image whole and hash everything again'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "df" -d 'Show what the store takes on disk'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "system" -d 'Look after the store'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "builder" -d 'Look after the build cache'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "login" -d 'Log in to a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "logout" -d 'Log out of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "whoami" -d 'Show who is logged in to a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "auth" -d 'See which credentials open a repository, or get a token'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "digest" -d 'Print the digest of an image in its registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "manifest" -d 'Work with the manifests of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "blob" -d 'Work with the blobs of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "repo" -d 'Work with the repositories of a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "referrers" -d 'List what refers to an image: signatures, attestations and other artifacts'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "ping" -d 'Say whether a registry answers, how, and what it wants to see'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "artifact" -d 'Move files as artifacts, and attach them to images'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "serve" -d 'Serve the store as a registry'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "completion" -d 'Print a shell completion script'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "version" -d 'Print the version'
-complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build" -d 'Build an image from a Dockerfile'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "build-push" -d 'Build an image and push it to every tag given'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "lock" -d 'Keep the digests of what a Dockerfile starts from and adds in rpub.lock'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "fetch" -d 'Bring all that a Dockerfile starts from and adds into the store'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "push" -d 'Push an image from the store to its registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "pull" -d 'Pull an image into the store'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "images" -d 'List images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "image" -d 'Work with images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "tag" -d 'Give an image another name, or list and remove the tags of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "rmi" -d 'Remove names and images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "inspect" -d 'Show everything about an image'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "history" -d 'Show what made each layer of an image'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "import" -d 'Make an image from a root file system tar or directory'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "copy" -d 'Copy an image with all platforms and signatures, between registries and files'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "mirror" -d 'Bring images of many registries where a file says, and only what has changed'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "save" -d 'Write images of the store to a file, as docker save does'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "load" -d 'Read the images of a file into the store, as docker load does'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "index" -d 'Make and edit indexes, which hold the images of several platforms under one name'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "mutate" -d 'Change labels, environment, annotations, times or format of an image in a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "append" -d 'Put layers on an image in a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "flatten" -d 'Make one layer of all layers of an image in a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "rebase" -d 'Put an image in a registry on another base, or see whether it should be'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "validate" -d 'Read an image whole and hash everything again'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "df" -d 'Show what the store takes on disk'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "prune" -d 'Remove what only makes later builds faster, and images without a name'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "system" -d 'Look after the store'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "builder" -d 'Look after the build cache'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "login" -d 'Log in to a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "logout" -d 'Log out of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "whoami" -d 'Show who is logged in to a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "auth" -d 'See which credentials open a repository, or get a token'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "digest" -d 'Print the digest of an image in its registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "manifest" -d 'Work with the manifests of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "blob" -d 'Work with the blobs of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "repo" -d 'Work with the repositories of a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "referrers" -d 'List what refers to an image: signatures, attestations and other artifacts'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "ping" -d 'Say whether a registry answers, how, and what it wants to see'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "artifact" -d 'Move files as artifacts, and attach them to images'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "serve" -d 'Serve the store as a registry'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "completion" -d 'Print a shell completion script'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "version" -d 'Print the version'
+complete -c rpub -n "__fish_rpub_using_subcommand help; and not __fish_seen_subcommand_from build build-push lock fetch push pull images image tag rmi inspect history import copy mirror save load index mutate append flatten rebase validate df prune system builder login logout whoami auth digest manifest blob repo referrers ping artifact serve completion version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "build" -d 'Build an image from a Dockerfile'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "ls" -d 'List images'
 complete -c rpub -n "__fish_rpub_using_subcommand help; and __fish_seen_subcommand_from image" -f -a "pull" -d 'Pull an image into the store'
