@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Pair, map};
-use crate::context::verify_image;
+use crate::context::{Passed, Proxy, Registry, verify_image};
 
 const FILE: &str = r#"
 [defaults]
@@ -43,48 +43,67 @@ fn what_a_file_says_is_brought_about_and_kept_so() {
     assert!(said.stderr.contains("mirrored: 0 copied, 3 unchanged"), "{}", said.stderr);
 }
 
+/// How many tags the issue wants a run to look at that has nothing to do.
+const TAGS: usize = 500;
+/// The most memory for that.
+const MAX_MEMORY: u64 = 48 << 20;
+
+fn manifests(proxy: &Proxy, method: &str) -> usize {
+    let is_meant = |it: &Passed| it.method == method && it.target.contains("/manifests/");
+    proxy.passed().into_iter().filter(is_meant).count()
+}
+
+/// Returns the requests of other methods than `HEAD`, but for those that find out the way.
+fn others(proxy: &Proxy) -> Vec<String> {
+    let passed = proxy.passed().into_iter().filter(|it| it.method != "HEAD");
+    let lines = passed.map(|it| format!("{} {}", it.method, it.target));
+    lines.filter(|line| !line.ends_with("/v2/")).collect()
+}
+
 #[test]
 fn nothing_is_read_that_a_head_tells_and_nothing_asked_of_what_never_changes() {
     let Some(pair) = Pair::new() else { return };
-    let tags: Vec<String> = (0..40).map(|number| format!("team/app:1.{number}")).collect();
-    pair.image("one", &tags.iter().map(String::as_str).collect::<Vec<_>>());
+    pair.image("one", &["team/app:1.0"]);
+    let rule = "[[rules]]\nfrom = \"SOURCE/team/app\"\nto = \"DESTINATION/team/app\"\n";
+    pair.file("mirror.toml", rule);
+    pair.mirror(&["mirror.toml"]).success();
+    for registry in [&pair.source, &pair.destination] {
+        multiply(registry, "team/app", "1.0", TAGS);
+    }
     let (from, to) = (Pair::proxy(&pair.source), Pair::proxy(&pair.destination));
-    let text = |more: &str| {
-        let (from, to) = (from.reference("team/app"), to.reference("team/app"));
-        format!("[[rules]]\nfrom = \"{from}\"\nto = \"{to}\"\n{more}")
-    };
-    pair.file("mirror.toml", &text(""));
-    pair.mirror(&["mirror.toml"]).success();
-    let manifests = |proxy: &crate::context::Proxy, method: &str| {
-        let passed = proxy.passed().into_iter();
-        passed.filter(|it| it.method == method && it.target.contains("/manifests/")).count()
-    };
-    let forget = || {
-        from.forget();
-        to.forget();
-    };
-    forget();
-    pair.mirror(&["mirror.toml"]).success();
-    assert_eq!([manifests(&from, "HEAD"), manifests(&to, "HEAD")], [40, 40]);
-    let others = |proxy: &crate::context::Proxy| {
-        let passed = proxy.passed().into_iter().filter(|it| it.method != "HEAD");
-        passed.map(|it| format!("{} {}", it.method, it.target)).collect::<Vec<_>>()
-    };
-    // The way to a registry is found out by one request, and the tags are listed.
-    let listing: Vec<String> =
-        others(&from).into_iter().filter(|it| !it.ends_with("/v2/")).collect();
-    assert_eq!(listing.len(), 1, "{listing:?}");
-    assert!(others(&to).iter().all(|it| it.ends_with("/v2/")), "{:?}", others(&to));
+    let text = format!(
+        "[[rules]]\nfrom = \"{}\"\nto = \"{}\"\nimmutable = \"1.*\"\n",
+        from.reference("team/app"),
+        to.reference("team/app")
+    );
+    pair.file("mirror.toml", &text);
+    let mut running = pair.mirror(&["mirror.toml"]).spawn();
+    let peak = running.peak_memory();
+    let said = running.finish();
+    assert!(said.stderr.contains(&format!("0 copied, {TAGS} unchanged")), "{}", said.stderr);
+    assert!(peak < MAX_MEMORY, "{peak} bytes");
+    assert_eq!([manifests(&from, "HEAD"), manifests(&to, "HEAD")], [TAGS, TAGS]);
+    assert_eq!(others(&from).len(), 1, "the tags are listed: {:?}", others(&from));
+    assert!(others(&to).is_empty(), "{:?}", others(&to));
 
-    pair.file("mirror.toml", &text("immutable = \"1.*\"\n"));
-    pair.mirror(&["mirror.toml"]).success();
-    forget();
+    from.forget();
+    to.forget();
     let said = pair.mirror(&["mirror.toml"]).success();
-    assert!(said.stderr.contains("0 copied, 40 immutable"), "{}", said.stderr);
-    assert_eq!([manifests(&from, "HEAD"), manifests(&to, "HEAD")], [0, 0]);
+    assert!(said.stderr.contains(&format!("0 copied, {TAGS} immutable")), "{}", said.stderr);
+    assert_eq!(manifests(&from, "HEAD"), 0);
     assert!(to.passed().is_empty(), "{:?}", to.passed());
-    pair.mirror(&["mirror.toml", "--recheck"]).success();
-    assert!(manifests(&to, "HEAD") >= 40);
+}
+
+/// Gives an image `1.1`, `1.2` and so on as further tags, on the registry's disk.
+fn multiply(registry: &Registry, repository: &str, tag: &str, count: usize) {
+    let tags = format!("docker/registry/v2/repositories/{repository}/_manifests/tags");
+    let tags = registry.storage().join(tags);
+    let link = fs_err::read(tags.join(tag).join("current/link")).unwrap();
+    for number in 1..count {
+        let current = tags.join(format!("1.{number}/current"));
+        fs_err::create_dir_all(&current).unwrap();
+        fs_err::write(current.join("link"), &link).unwrap();
+    }
 }
 
 #[test]
@@ -95,34 +114,43 @@ fn an_index_is_carried_whole_with_what_refers_to_it_or_trimmed_and_remembered() 
     let name = pair.source.reference("team/app:1");
     let attach = ["artifact", "attach", "--artifact-type", "example/bill", &name, "bill.json"];
     pair.context.rpub(attach).success();
-    pair.file(
-        "mirror.yaml",
-        "defaults: {to: 'DESTINATION/whole/{name}'}\nrules:\n\
-         - {from: SOURCE/team/app, tags: [1]}\n\
-         - {from: SOURCE/team/app, tags: [1], to: 'DESTINATION/some/{name}', \
-            platforms: [linux/amd64, arm64]}\n\
-         - {from: SOURCE/team/app, tags: [1], to: 'DESTINATION/one/{name}', platforms: arm64}\n",
-    );
+    let proxy = Pair::proxy(&pair.source);
+    let from = proxy.reference("team/app");
+    let file = |immutable: &str| {
+        format!(
+            "defaults: {{to: 'DESTINATION/whole/{{name}}', immutable: {immutable}}}\nrules:\n\
+             - {{from: '{from}', tags: [1]}}\n\
+             - {{from: '{from}', tags: [1], to: 'DESTINATION/some/{{name}}', \
+                platforms: [linux/amd64, arm64]}}\n\
+             - {{from: '{from}', tags: [1], to: 'DESTINATION/one/{{name}}', platforms: arm64}}\n"
+        )
+    };
+    pair.file("mirror.yaml", &file("[]"));
     let outcomes = pair.outcomes(&["mirror.yaml"], 0);
     assert!(outcomes.values().all(|outcome| outcome == "copied"), "{outcomes:?}");
-    assert_eq!(pair.there("whole/app:1"), Some(whole.clone()));
+    assert_eq!(pair.there("whole/app:1"), Some(whole));
     let (_, some) = pair.destination.manifest("some/app", "1").unwrap();
     assert_eq!(some["manifests"].as_array().unwrap().len(), 2);
     let (_, one) = pair.destination.manifest("one/app", "1").unwrap();
     assert!(one["config"].is_object());
-    let referrers = |registry: &crate::context::Registry, name: &str| {
-        let name = registry.reference(name);
-        let listed = pair.context.rpub(["referrers", &name, "--format", "json"]).success();
+    let referrers = |name: &str| {
+        let listed = pair.context.rpub(["referrers", name, "--format", "json"]).success();
         let document: Value = serde_json::from_str(listed.stdout.lines().next().unwrap()).unwrap();
         document["digest"].clone()
     };
-    assert_eq!(referrers(&pair.destination, "whole/app:1"), referrers(&pair.source, "team/app:1"));
+    assert_eq!(referrers(&pair.destination.reference("whole/app:1")), referrers(&name));
 
-    let proxy = Pair::proxy(&pair.source);
-    pair.file("mirror.yaml", &fs_err::read_to_string(pair.context.path("mirror.yaml")).unwrap());
+    // What became of an index is known the next time.
+    proxy.forget();
     let outcomes = pair.outcomes(&["mirror.yaml"], 0);
     assert!(outcomes.values().all(|outcome| outcome == "unchanged"), "{outcomes:?}");
-    drop(proxy);
+    assert!(others(&proxy).is_empty(), "{:?}", others(&proxy));
+    pair.file("mirror.yaml", &file("['1']"));
+    pair.outcomes(&["mirror.yaml"], 0);
+    let outcomes = pair.outcomes(&["mirror.yaml"], 0);
+    assert!(outcomes.values().all(|outcome| outcome == "immutable"), "{outcomes:?}");
+    let outcomes = pair.outcomes(&["mirror.yaml", "--recheck"], 0);
+    assert!(outcomes.values().all(|outcome| outcome == "unchanged"), "{outcomes:?}");
 }
 
 #[test]
