@@ -255,16 +255,24 @@ impl Archive {
         }
     }
 
+    /// Returns whether a delta bundle leaves the blob out.
+    fn is_left_out(&self, digest: &Digest) -> bool {
+        self.delta().is_some_and(|delta| delta.left_out.iter().any(|blob| blob.digest == *digest))
+    }
+
     /// Returns a blob as a source, readable from any offset. Its bytes are not verified: whoever
-    /// reads it does that.
+    /// reads it does that. One that a delta leaves out cannot be opened, which does not matter where
+    /// it is.
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] and [`Error::LeftOut`] when it is not there, [`Error::Mismatch`] when it
-    /// has another size.
+    /// [`Error::Missing`] when it is not there, [`Error::Mismatch`] when it has another size.
     pub fn source(&self, descriptor: &Descriptor) -> Result<Arc<dyn Source>> {
         let Descriptor { digest, size: expected, .. } = descriptor;
-        let actual = self.size_of(digest).ok_or_else(|| self.missing(digest))?;
+        if self.size_of(digest).is_none() && self.is_left_out(digest) {
+            return Ok(Arc::new(Absent { reason: self.lack(digest).to_string(), size: *expected }));
+        }
+        let actual = self.size_of(digest).ok_or_else(|| self.lack(digest))?;
         if actual != *expected {
             let (digest, expected) = (digest.clone(), *expected);
             return Err(Mismatch::Size { digest, expected, actual }.into());
@@ -294,7 +302,7 @@ impl Archive {
     /// [`Error::Missing`], [`Error::LeftOut`], [`Error::TooLarge`] when it has more than `limit`
     /// bytes, [`Error::Mismatch`], [`Error::Io`].
     pub fn read(&self, digest: &Digest, limit: usize) -> Result<Vec<u8>> {
-        let size = self.size_of(digest).ok_or_else(|| self.missing(digest))?;
+        let size = self.size_of(digest).ok_or_else(|| self.lack(digest))?;
         if size > limit as u64 {
             let (path, what) = (self.inner.path.clone(), format!("blob {digest}"));
             return Err(Error::TooLarge { path, what, size, limit: limit as u64 });
@@ -391,14 +399,30 @@ impl Archive {
         Ok(Some(End { zeros, to_join: Vec::new(), docker }))
     }
 
-    fn missing(&self, digest: &Digest) -> Error {
+    /// Returns the error of a blob that is not there.
+    #[must_use]
+    pub fn lack(&self, digest: &Digest) -> Error {
         let (path, digest) = (self.inner.path.clone(), digest.clone());
-        match &self.inner.delta {
-            Some(delta) if delta.left_out.iter().any(|blob| blob.digest == digest) => {
-                Error::LeftOut { path, digest, against: delta.against.clone() }
-            }
-            _ => Error::Missing { path, digest },
+        match self.inner.delta.as_ref().filter(|_| self.is_left_out(&digest)) {
+            Some(delta) => Error::LeftOut { path, digest, against: delta.against.clone() },
+            None => Error::Missing { path, digest },
         }
+    }
+}
+
+/// A blob that a delta bundle leaves out.
+struct Absent {
+    reason: String,
+    size: u64,
+}
+
+impl Source for Absent {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn open(&self, _offset: u64) -> std::io::Result<Box<dyn Read + Send>> {
+        Err(std::io::Error::new(ErrorKind::NotFound, self.reason.clone()))
     }
 }
 

@@ -27,6 +27,15 @@ impl Archive {
         for (digest, size) in self.blobs()? {
             self.verify_blob(&Descriptor::new("", digest, size))?;
         }
+        self.verify_frame()
+    }
+
+    /// Compares what is around the blobs of a bundle with what the format says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] for the first byte that differs, [`Error::Io`].
+    pub fn verify_frame(&self) -> Result<()> {
         let Some((file, end)) = self.bundle_file() else { return Ok(()) };
         Frame { archive: self, file, end, places: self.extents() }.check()
     }

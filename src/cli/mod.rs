@@ -8,6 +8,7 @@ mod artifact;
 mod auth;
 mod blob;
 mod build;
+mod bundle;
 mod call;
 mod copy;
 mod duration;
@@ -137,6 +138,7 @@ async fn perform(command: Command, context: &Context) -> Result<(), Error> {
         Command::Inspect(args) => images::inspect(context, args).await,
         Command::History(args) => images::history(context, args).await,
         Command::Import(args) => import::import(context, args).await,
+        Command::Bundle(command) => bundle::run(context, command).await,
         Command::Copy(args) => copy::copy(context, *args).await,
         Command::Mirror(family) => mirror::run(context, *family).await,
         Command::Save(args) => save::save(context, args).await,

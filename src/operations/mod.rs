@@ -6,6 +6,7 @@
 //! flags or reads the environment.
 
 mod build;
+mod bundle;
 mod clean;
 mod convert;
 mod copy;
@@ -39,6 +40,10 @@ pub use build::{
     CacheTo, ContextLocation, Delivery, Destination, Dialect, DockerfileSource, ImageOptions,
     ImageOutput, ImageReport, Interrupt, Keep, LayoutImage, Output, OutputKind, Publish, Question,
     SecretOrigin, SecretSource, Split, Target, Timestamps, annotations, build, call, compression,
+};
+pub use bundle::{
+    BundleChange, BundleContent, BundleDifference, BundledImage, Inventory, InventorySource,
+    Verified, compare_bundles, list_bundle, take_inventory, verify_bundle,
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use copy::{

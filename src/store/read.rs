@@ -17,6 +17,25 @@ impl Store {
         self.blob_path(digest).is_file()
     }
 
+    /// Returns the digests of all blobs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn blob_digests(&self) -> Result<Vec<Digest>> {
+        let mut found = Vec::new();
+        for directory in super::collect::children(&self.root().join("blobs"))? {
+            for blob in super::collect::children(&directory)? {
+                let names =
+                    (super::collect::file_name(&directory), super::collect::file_name(&blob));
+                if let (Some(algorithm), Some(hex)) = names {
+                    found.extend(format!("{algorithm}:{hex}").parse::<Digest>());
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Returns the blob's size in bytes, or `None` when it is not there.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         match fs::metadata(self.blob_path(digest)) {

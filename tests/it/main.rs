@@ -5,6 +5,7 @@
 mod airgap;
 mod architecture;
 mod bad_input;
+mod bundle;
 mod cache;
 mod cache_registry;
 mod checks;

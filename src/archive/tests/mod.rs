@@ -410,7 +410,7 @@ fn a_delta_names_what_it_leaves_out() {
     let delta = archive.delta().expect("a delta");
     assert_eq!(delta.left_out.len(), 3, "two layers and a config, no manifest: {delta:?}");
     let (own, shared) = (&a.blobs[0].0, &a.blobs[1].0);
-    let refused = archive.source(shared).err().expect("it is left out");
+    let refused = archive.source(shared).expect("a source").open(0).err().expect("it is left out");
     assert!(refused.to_string().contains("the other side of Monday"), "{refused}");
     assert!(archive.read(&a.top.digest, 1 << 20).is_ok());
     // What comes later is left out no more.

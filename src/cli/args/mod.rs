@@ -3,6 +3,7 @@
 mod artifact;
 mod auth;
 mod build;
+mod bundle;
 mod copy;
 mod edit;
 mod index;
@@ -27,6 +28,7 @@ pub(crate) use auth::{
     AuthCommand, AuthExplainArgs, AuthTokenArgs, CredentialArgs, LoginArgs, LogoutArgs, WhoamiArgs,
 };
 pub(crate) use build::{BuildArgs, DockerfileArgs, LockedArgs, OutputArgs, PullWhen};
+pub(crate) use bundle::{BundleCommand, BundleDiffArgs, BundleFileArgs, BundleLsArgs};
 pub(crate) use copy::{CopyArgs, CopyContentArgs, LoadArgs, SaveArgs, SavedForm};
 pub(crate) use edit::{
     AppendArgs, ConversionArgs, EditArgs, EditMannerArgs, FlattenArgs, ManifestDiffArgs,
@@ -134,6 +136,9 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Make an image from a root file system tar or directory
     Import(ImportArgs),
+    /// Carry images where there is no network: many in one file, each layer once
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Copy an image with all platforms and signatures, between registries and files
     Copy(Box<CopyArgs>),
     /// Bring images of many registries where a file says, and only what has changed

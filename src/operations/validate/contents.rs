@@ -104,7 +104,7 @@ async fn check_file(session: &Session, place: &Place, blob: &Blob) -> Result<Vec
     let source: Arc<dyn Source> = match place {
         Place::Archive(archive) => match archive.source(descriptor) {
             Ok(source) => source,
-            Err(archive::Error::Missing { .. } | archive::Error::LeftOut { .. }) => {
+            Err(archive::Error::Missing { .. }) => {
                 return Ok(vec![Finding::wrong("it is not there")]);
             }
             Err(archive::Error::Mismatch(mismatch)) => {

@@ -11,8 +11,15 @@ use super::registry::digest_of;
 pub(crate) fn verify_store(store: &Path) -> Vec<String> {
     verify_blobs(store);
     let entries = entries(store);
-    for entry in &entries {
+    let mut waiting = entries.clone();
+    while let Some(entry) = waiting.pop() {
         let manifest = read_json(&blob_path(store, &entry["digest"]));
+        if let Some(images) = manifest["manifests"].as_array() {
+            // Of an index, those images are there that were wanted.
+            let is_there = |image: &&Value| blob_path(store, &image["digest"]).exists();
+            waiting.extend(images.iter().filter(is_there).cloned());
+            continue;
+        }
         let parts = manifest["layers"].as_array().into_iter().flatten();
         for part in parts.chain([&manifest["config"]]) {
             let path = blob_path(store, &part["digest"]);
