@@ -167,6 +167,14 @@ pub enum Error {
     /// Docker's format names images of one platform each.
     #[error("{0} is no image of one platform, and docker's archives take no others")]
     NotOneImage(Digest),
+    /// A descriptor claims more bytes than a tar can hold beside others.
+    #[error("blob {digest} would have {size} bytes")]
+    Huge {
+        /// The blob.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+    },
     /// What was written before failed, so that nothing can follow.
     #[error("an earlier blob was not written whole")]
     Broken,

@@ -21,6 +21,9 @@ use super::stored::blob_path;
 use super::tar::{BLOCK, Extent, Kind, Member, Step, Walk, digest_of, filler, header, padded};
 use super::{Error, Result};
 
+/// Largest blob: whatever a descriptor says, nobody writes so much, and sums stay in their type.
+const MAX_BLOB_BYTES: u64 = 1 << 50;
+
 /// Where the bytes go.
 pub(super) enum Out {
     File(Arc<File>),
@@ -152,6 +155,9 @@ impl TarWriter {
     /// Gives a blob its place. To a stream, waits until no other is being written.
     pub(super) fn slot(self: &Arc<Self>, descriptor: &Descriptor) -> Result<Slot> {
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
+        if size > MAX_BLOB_BYTES {
+            return Err(Error::Huge { digest, size });
+        }
         let mut state = self.state();
         while state.is_taken && !state.is_broken {
             state = self.turn.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -257,7 +263,7 @@ impl State {
         let offset = self.append(&bytes)? + bytes.len() as u64;
         self.is_taken = is_stream;
         if !is_stream {
-            self.end = padded(offset.saturating_add(size));
+            self.end = padded(offset + size);
         }
         Ok(Extent { offset, size })
     }

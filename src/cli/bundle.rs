@@ -1,34 +1,192 @@
 //! `bundle`.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::image::Digest;
 use crate::operations::{
-    self, BundleChange, BundleContent, BundleDifference, BundledImage, Error, InventorySource, Kind,
+    self, BundleChange, BundleContent, BundleDestination, BundleDifference, BundleReport,
+    BundleRequest, BundleSource, BundledImage, Error, InventorySource, Kind, LoadReport,
+    LoadRequest, LoadTo, NameMap,
 };
 
 use super::Context;
-use super::args::{BundleCommand, BundleDiffArgs, BundleFileArgs, BundleLsArgs};
+use super::args::{
+    BundleCommand, BundleContentArgs, BundleDiffArgs, BundleFileArgs, BundleLoadArgs, BundleLsArgs,
+};
 use super::build::reference;
+use super::copy::{all_or_partial, source, summary};
 use super::edit::interruptible;
 use super::output::{Format, from_template, print, print_bytes};
 use super::render::{Table, bytes};
 
+/// Most of a list of images that is read.
+const MAX_LIST_BYTES: u64 = 16 << 20;
+
 /// Runs a command of the family.
 pub(super) async fn run(context: &Context, command: BundleCommand) -> Result<(), Error> {
     match command {
+        BundleCommand::Create(args) => {
+            fill(context, BundleDestination::New(args.output), args.what).await
+        }
+        BundleCommand::Add(args) => {
+            fill(context, BundleDestination::Existing(args.bundle), args.what).await
+        }
+        BundleCommand::Load(args) => load(context, args).await,
         BundleCommand::Verify(args) => verify(context, args).await,
         BundleCommand::Ls(args) => list(context, args).await,
         BundleCommand::Diff(args) => diff(context, args).await,
     }
 }
 
+async fn fill(
+    context: &Context,
+    destination: BundleDestination,
+    args: BundleContentArgs,
+) -> Result<(), Error> {
+    let (BundleDestination::New(path) | BundleDestination::Existing(path)) = destination.clone();
+    let inventory = match args.delta_from.clone().map(InventorySource::Path) {
+        Some(source) => Some(operations::take_inventory(&context.session, &source).await?),
+        None => None,
+    };
+    let request = BundleRequest {
+        destination,
+        sources: sources(&args)?,
+        options: args.content.options()?,
+        inventory,
+    };
+    let filled = operations::fill_bundle(&context.session, request);
+    let report = interruptible(Box::pin(filled)).await?;
+    context.session.note(summary(&report.traffic));
+    context.progress.finish();
+    print_filled(&path, &report, &args.format.format())?;
+    let total = report.images.len() + report.failures.len();
+    let hint = "what was written is kept: run the same command again to go on";
+    all_or_partial(report.failures, total, "images").map_err(|error| error.hint(hint))
+}
+
+/// Returns the images that flags name.
+fn sources(args: &BundleContentArgs) -> Result<Vec<BundleSource>, Error> {
+    let mut sources = Vec::new();
+    for image in &args.images {
+        sources.push(bundle_source(image)?);
+    }
+    for path in &args.files {
+        for (at, line) in read_list(path)?.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if line.is_empty() {
+                continue;
+            }
+            sources.push(bundle_source(line).map_err(|error| {
+                error.about(format!("failed to read line {} of `{}`", at + 1, path.display()))
+            })?);
+        }
+    }
+    sources.extend(args.locks.iter().cloned().map(BundleSource::Lock));
+    Ok(sources)
+}
+
+/// Reads `[NAME=]IMAGE`.
+fn bundle_source(text: &str) -> Result<BundleSource, Error> {
+    let (name, image) = match text.split_once('=') {
+        Some((name, image)) => (Some(reference(name)?), image),
+        None => (None, text),
+    };
+    Ok(BundleSource::Image { source: source(image)?, name })
+}
+
+fn read_list(path: &Path) -> Result<String, Error> {
+    let failed = |error: std::io::Error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => Kind::NotFound,
+            _ => Kind::User,
+        };
+        Error::new(kind, format!("failed to read the list `{}`", path.display())).because(error)
+    };
+    let mut text = String::new();
+    if path == Path::new("-") {
+        std::io::stdin().take(MAX_LIST_BYTES).read_to_string(&mut text).map_err(failed)?;
+    } else {
+        let file = fs_err::File::open(path).map_err(failed)?;
+        file.take(MAX_LIST_BYTES).read_to_string(&mut text).map_err(failed)?;
+    }
+    Ok(text)
+}
+
+fn print_filled(path: &Path, report: &BundleReport, format: &Format) -> Result<(), Error> {
+    let rows: Vec<Value> = report
+        .images
+        .iter()
+        .map(|(name, copied)| {
+            json!({
+                "name": name.familiar(),
+                "digest": copied.manifest.digest,
+                "mediaType": copied.manifest.media_type,
+                "platforms": copied.platforms.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "referrers": copied.referrers,
+                "digestTags": copied.digest_tags,
+                "sentBytes": copied.traffic().sent_bytes,
+            })
+        })
+        .collect();
+    match format {
+        Format::Table => report
+            .images
+            .iter()
+            .try_for_each(|(name, it)| print(&line(&name.familiar(), &it.manifest.digest))),
+        Format::Json => {
+            let path = path.display().to_string();
+            print(&json!({ "file": path, "images": rows }).to_string())
+        }
+        Format::Template(template) => {
+            rows.iter().try_for_each(|row| print(&from_template(template, row)?))
+        }
+    }
+}
+
 /// Returns a name with the digest that it stands for.
 fn line(name: &str, digest: &Digest) -> String {
     if name.contains('@') { name.to_owned() } else { format!("{name}@{digest}") }
+}
+
+async fn load(context: &Context, args: BundleLoadArgs) -> Result<(), Error> {
+    let rules = args.maps.iter().map(|text| text.parse()).collect::<Result<_, Error>>()?;
+    let request = LoadRequest {
+        path: args.bundle,
+        images: args.images,
+        to: if args.to.is_some() { LoadTo::Registries } else { LoadTo::Store },
+        names: NameMap { rules, to: args.to },
+    };
+    let loaded = operations::load_bundle(&context.session, request);
+    let report = interruptible(Box::pin(loaded)).await?;
+    context.session.note(summary(&report.traffic));
+    context.progress.finish();
+    print_loaded(&report, &args.format.format())?;
+    let total = report.images.len() + report.failures.len();
+    let hint = "run the same command again to go on with what is missing";
+    all_or_partial(report.failures, total, "images").map_err(|error| error.hint(hint))
+}
+
+fn print_loaded(report: &LoadReport, format: &Format) -> Result<(), Error> {
+    for image in &report.images {
+        let copied = &image.copied;
+        let row = json!({
+            "from": image.from.familiar(),
+            "name": image.to.familiar(),
+            "digest": copied.manifest.digest,
+            "referrers": copied.referrers,
+            "sentBytes": copied.traffic().sent_bytes,
+        });
+        match format {
+            Format::Table => print(&line(&image.to.familiar(), &copied.manifest.digest))?,
+            Format::Json => print(&row.to_string())?,
+            Format::Template(template) => print(&from_template(template, &row)?)?,
+        }
+    }
+    Ok(())
 }
 
 async fn verify(context: &Context, args: BundleFileArgs) -> Result<(), Error> {

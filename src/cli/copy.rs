@@ -140,7 +140,7 @@ pub(super) fn chosen_platforms(texts: &[String]) -> Result<Vec<Platform>, Error>
 }
 
 /// Reads where an image is.
-fn source(text: &str) -> Result<ImageSource, Error> {
+pub(super) fn source(text: &str) -> Result<ImageSource, Error> {
     refuse_foreign(text)?;
     if let Some(name) = text.strip_prefix("store:") {
         return Ok(ImageSource::Store(name.to_owned()));

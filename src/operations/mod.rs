@@ -42,8 +42,10 @@ pub use build::{
     SecretOrigin, SecretSource, Split, Target, Timestamps, annotations, build, call, compression,
 };
 pub use bundle::{
-    BundleChange, BundleContent, BundleDifference, BundledImage, Inventory, InventorySource,
-    Verified, compare_bundles, list_bundle, take_inventory, verify_bundle,
+    BundleChange, BundleContent, BundleDifference, BundleReport, BundleRequest, BundleSource,
+    BundledImage, Destination as BundleDestination, Inventory, InventorySource, LoadReport,
+    LoadRequest, LoadTo, Loaded, NameMap, NameRule, Verified, compare_bundles, fill_bundle,
+    list_bundle, load_bundle, take_inventory, verify_bundle,
 };
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use copy::{

@@ -28,7 +28,9 @@ pub(crate) use auth::{
     AuthCommand, AuthExplainArgs, AuthTokenArgs, CredentialArgs, LoginArgs, LogoutArgs, WhoamiArgs,
 };
 pub(crate) use build::{BuildArgs, DockerfileArgs, LockedArgs, OutputArgs, PullWhen};
-pub(crate) use bundle::{BundleCommand, BundleDiffArgs, BundleFileArgs, BundleLsArgs};
+pub(crate) use bundle::{
+    BundleCommand, BundleContentArgs, BundleDiffArgs, BundleFileArgs, BundleLoadArgs, BundleLsArgs,
+};
 pub(crate) use copy::{CopyArgs, CopyContentArgs, LoadArgs, SaveArgs, SavedForm};
 pub(crate) use edit::{
     AppendArgs, ConversionArgs, EditArgs, EditMannerArgs, FlattenArgs, ManifestDiffArgs,

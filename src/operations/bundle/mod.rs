@@ -5,9 +5,15 @@
 
 mod closure;
 mod compare;
+mod create;
 mod inventory;
 mod list;
+mod load;
+mod names;
 
 pub use compare::{BundleChange, BundleDifference, compare_bundles};
+pub use create::{BundleReport, BundleRequest, BundleSource, Destination, fill_bundle};
 pub use inventory::{Inventory, InventorySource, take_inventory};
 pub use list::{BundleContent, BundledImage, Verified, list_bundle, verify_bundle};
+pub use load::{LoadReport, LoadRequest, LoadTo, Loaded, load_bundle};
+pub use names::{NameMap, NameRule};
