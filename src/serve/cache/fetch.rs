@@ -1,6 +1,6 @@
 //! Blobs through the cache: fetched once, read by many while they grow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::event::Event;
-use crate::image::{Descriptor, Digest, Repository};
+use crate::image::{Content, Descriptor, Digest, Repository};
 use crate::serve::growth::{Arrival, Growth, Watched};
 use crate::serve::pieces::Pieces;
 use crate::serve::reply::{Code, Failure};
 use crate::serve::state::State;
+use crate::store::ImageEntry;
 
+use super::manifests::parts;
 use super::{Cache, Fallback, UpstreamError, Why, failure, locked};
 
 /// The media type does not matter for a blob that is asked for by its digest.
@@ -91,6 +93,41 @@ impl Cache {
         }
     }
 
+    /// Returns the size of a blob as manifests have it: those that passed, or after a restart those of
+    /// the repository's images.
+    async fn known_size(self: &Arc<Self>, repository: &Repository, digest: &Digest) -> Option<u64> {
+        if let Some(size) = self.sizes.of(digest) {
+            return Some(size);
+        }
+        let (cache, repository) = (Arc::clone(self), repository.clone());
+        let learning = tokio::task::spawn_blocking(move || cache.learn_sizes(&repository)).await;
+        if let Err(error) | Ok(Err(error)) = learning.map_err(io::Error::other) {
+            tracing::debug!(%error, "sizes of blobs");
+        }
+        self.sizes.of(digest)
+    }
+
+    fn learn_sizes(&self, repository: &Repository) -> io::Result<()> {
+        let images = self.store.shared_images().map_err(io::Error::other)?;
+        let is_here =
+            |image: &&ImageEntry| image.name.as_ref().is_some_and(|n| n.repository == *repository);
+        let mut left: Vec<Digest> =
+            images.iter().filter(is_here).map(|image| image.descriptor.digest.clone()).collect();
+        let mut seen = HashSet::new();
+        while let Some(digest) = left.pop() {
+            if !seen.insert(digest.clone()) {
+                continue;
+            }
+            // What is not here, or damaged, says nothing.
+            let Ok(Some(manifest)) = self.store.manifest(&digest) else { continue };
+            self.sizes.note(parts(&manifest));
+            if let Content::Index(index) = manifest.content {
+                left.extend(index.manifests.into_iter().map(|child| child.digest));
+            }
+        }
+        Ok(())
+    }
+
     /// Sees to it that the blob is being fetched.
     fn join(self: &Arc<Self>, repository: &Repository, digest: &Digest) -> Watched {
         let mut flights = locked(&self.flights.0);
@@ -127,7 +164,7 @@ impl Flight {
     async fn fly(self, repository: &Repository, growth: &Growth) -> Result<(), UpstreamError> {
         let Self { cache, digest } = &self;
         let registry = &repository.registry;
-        let size = if let Some(size) = cache.sizes.of(digest) {
+        let size = if let Some(size) = cache.known_size(repository, digest).await {
             size
         } else {
             let question = cache.upstream.blob_size(repository.clone(), digest.clone());

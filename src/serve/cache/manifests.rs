@@ -11,7 +11,7 @@ use crate::serve::route::Key;
 use crate::serve::state::State;
 
 use super::fresh::{Said, Step};
-use super::{Cache, Fallback, Stale, UpstreamError, Why, failure};
+use super::{Cache, Fallback, Stale, UpstreamError, Why, absent, failure};
 
 impl Cache {
     /// Sees to it that the store has what upstream has under `key`. Returns how the store's may
@@ -46,17 +46,13 @@ impl Cache {
         let (cache, wanted) = (Arc::clone(self), reference.clone());
         let here = state.blocking(move |_| Ok(cache.in_store(&wanted)?)).await?;
         let fallback = if here.is_some() { Fallback::There } else { Fallback::None };
-        let missing =
-            || UpstreamError { why: Why::Missing, message: "there is no such tag".into() };
-        let asked = match self.freshness.step(reference, fallback, Instant::now()) {
+        match self.freshness.step(reference, fallback, Instant::now()) {
             Step::Serve => return Ok(None),
-            Step::Refuse => Err(missing()),
-            Step::Ask => {
-                let question = Arc::clone(self).look_up(Arc::clone(state), reference.clone(), here);
-                self.ask(registry, fallback, since, Box::pin(question)).await
-            }
-        };
-        match asked {
+            Step::Refuse => return Err(absent(registry, Code::ManifestUnknown)),
+            Step::Ask => {}
+        }
+        let question = Arc::clone(self).look_up(Arc::clone(state), reference.clone(), here);
+        match self.ask(registry, fallback, since, Box::pin(question)).await {
             Ok(()) => {
                 self.freshness.note(reference, Said::Same, Instant::now());
                 Ok(None)
@@ -185,7 +181,7 @@ impl Cache {
 }
 
 /// Returns the blobs that an image needs, with their sizes.
-fn parts(manifest: &Manifest) -> impl Iterator<Item = (Digest, u64)> {
+pub(super) fn parts(manifest: &Manifest) -> impl Iterator<Item = (Digest, u64)> {
     let image = manifest.as_image().into_iter();
     let parts = image.flat_map(|image| image.layers.iter().chain([&image.config]));
     parts.map(|part: &Descriptor| (part.digest.clone(), part.size))

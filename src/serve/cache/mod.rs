@@ -206,11 +206,16 @@ impl Stale {
     }
 }
 
+/// Says that upstream does not have it.
+fn absent(registry: &RegistryName, missing: Code) -> Failure {
+    Failure::new(missing, format!("`{registry}` has it not"))
+}
+
 /// Turns a failure of upstream into one of ours.
 pub(super) fn failure(registry: &RegistryName, missing: Code, error: &UpstreamError) -> Failure {
     let say = |code, text: &str| Failure::new(code, format!("`{registry}` {text}"));
     let failure = match error.why {
-        Why::Missing => return say(missing, "has it not"),
+        Why::Missing => return absent(registry, missing),
         Why::Denied => say(Code::Denied, "refuses to give it to this cache"),
         Why::Limited(wait) => {
             let seconds = wait.map_or(60, |wait| wait.as_secs().max(1)).to_string();

@@ -146,6 +146,20 @@ fn who_waits_for_a_registry_that_is_away_fails_with_the_others() {
 }
 
 #[test]
+fn sizes_are_known_from_manifests_after_a_restart_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("store")).unwrap();
+    let fake = Arc::new(Fake::new(Duration::ZERO));
+    drop(cache(&fake, &store).get("/v2/app/manifests/1"));
+    let server = cache(&fake, &store);
+    let asked = fake.asked.load(Ordering::Relaxed);
+    // The fake says that it fetched, and did not.
+    let blob = format!("/v2/app/blobs/{}", Digest::of(b"{}"));
+    server.get(&blob).assert_error(503, "UNAVAILABLE");
+    assert_eq!(fake.asked.load(Ordering::Relaxed), asked + 1, "only the fetch");
+}
+
+#[test]
 fn lists_are_those_of_upstream() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("store")).unwrap();
