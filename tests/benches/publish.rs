@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a bench may panic")]
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
+mod copies;
 mod measure;
 mod registry;
 
@@ -29,6 +30,11 @@ fn main() {
             ("pull-again", registry::pull_again),
             ("push-again", registry::push_again),
             ("mount", registry::mount),
+            ("copy-large", copies::large),
+            ("mirror-cold", copies::cold),
+            ("mirror-again", copies::again),
+            ("mirror-many", copies::many),
+            ("mirror-immutable", copies::immutable),
         ],
     );
 }
