@@ -100,10 +100,13 @@ impl Pace {
         Permit { places: Arc::clone(places), place: Some(place), capped }
     }
 
-    /// Takes a place in `lane` if one is free and nobody waits for it.
-    pub(super) fn try_enter(&self, lane: Lane) -> Option<Permit> {
+    /// Takes a place in `lane` if fewer than `most` are taken, one is free, and nobody waits for it.
+    pub(super) fn try_enter(&self, lane: Lane, most: usize) -> Option<Permit> {
         let free = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).try_acquire_owned().ok();
         let places = &self.lanes[lane as usize];
+        if places.taken() >= most {
+            return None;
+        }
         let place = free(&places.semaphore)?;
         let mut permit = Permit { places: Arc::clone(places), place: Some(place), capped: None };
         if let Some(semaphore) = self.cap.semaphore(lane) {
@@ -213,6 +216,11 @@ impl Places {
         Self { semaphore, size: Mutex::new(size), surplus: AtomicUsize::new(0) }
     }
 
+    fn taken(&self) -> usize {
+        let size = *self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        size.saturating_sub(self.semaphore.available_permits())
+    }
+
     fn resize(&self, to: usize) {
         let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in *size..to {
@@ -302,12 +310,13 @@ mod tests {
     async fn a_place_is_taken_without_waiting_only_when_it_is_free_everywhere() {
         let cap = Arc::new(Cap::new(2));
         let (one, other) = (Pace::new(&cap), Pace::new(&cap));
-        let first = one.try_enter(Lane::Downloads).unwrap();
+        let first = one.try_enter(Lane::Downloads, 2).unwrap();
+        assert!(one.try_enter(Lane::Downloads, 1).is_none(), "one is enough");
         let _second = other.enter(Lane::Downloads).await;
-        assert!(one.try_enter(Lane::Downloads).is_none(), "the other registry has it");
+        assert!(one.try_enter(Lane::Downloads, 2).is_none(), "the other registry has it");
         assert_eq!(free(&one, Lane::Downloads), 1, "nothing is kept");
         drop(first);
-        assert!(one.try_enter(Lane::Downloads).is_some());
+        assert!(one.try_enter(Lane::Downloads, 2).is_some());
     }
 
     #[tokio::test]

@@ -99,10 +99,10 @@ impl RangeStream {
     }
 
     /// Returns another part of the same blob, to be had beside this one; `None` when the registry
-    /// has not shown that it gives parts, or has enough to do.
-    pub(super) fn beside(&self, part: (u64, u64), strand: usize) -> Option<Self> {
+    /// has not shown that it gives parts, or `most` downloads from it are under way.
+    pub(super) fn beside(&self, part: (u64, u64), strand: usize, most: usize) -> Option<Self> {
         let session = self.places.first().filter(|_| self.shown.gives_parts)?;
-        let permit = session.host.pace.try_enter(Lane::Downloads)?;
+        let permit = session.host.pace.try_enter(Lane::Downloads, most)?;
         // Each part is as much as gives a download all its tries again.
         let (places, budget) = (self.places.clone(), Budget::new(session.shared.options.retry));
         let mut other = Self::new(places, self.descriptor.clone(), budget, part, WholeBlob::Refuse);

@@ -3,8 +3,9 @@
 //! A large blob begins with a request for its first part only. By the case. The registry gives the
 //! whole blob instead: that is read to its end. The one connection is not what holds the transfer
 //! back (see [`gauge`](super::gauge)): the rest comes in one more request. It is: further parts are
-//! begun beside it, one at each look, while a download may begin without anybody waiting and there
-//! is room for what comes before its turn. No more may begin: the next step of the one connection
+//! begun beside it, one at each look, while fewer than four downloads from the registry are under way
+//! (several blobs use the network as well as several parts do) and there is room for what comes before
+//! its turn. No more may begin: the next step of the one connection
 //! is twice as long. A part fails for a reason that does not pass: the rest comes over one
 //! connection, which finds out what it is.
 //!
@@ -208,7 +209,8 @@ impl Spread {
         let begins_at = self.assigned;
         let end = self.part_end(begins_at, PART_BYTES);
         let strand = 1 + self.begun % ROOMS;
-        let Some(range) = self.own.beside((begins_at, end), strand) else { return false };
+        let range = self.own.beside((begins_at, end), strand, 1 + ROOMS);
+        let Some(range) = range else { return false };
         self.begun += 1;
         (self.assigned, self.step) = (end, PART_BYTES);
         self.ahead.push_back(Part::begin(range, begins_at, room));
