@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::image::{Platform, Reference, Tag, media_type};
+use crate::image::{Digest, Platform, Reference, Tag, media_type};
 use crate::operations::{
     self, ArchiveForm, ArchiveName, ArchiveTarget, Arrival, Carrier, Carry, CopiedImage, CopyJob,
     CopyOptions, CopyTarget, Delivered, EditTarget, Error, ForeignLayers, ImageSource, IndexShape,
@@ -222,7 +222,7 @@ async fn every_tag(
     .await?;
     carrier.know_tags(&name.repository, tags.iter().map(ToString::to_string));
     // Tags made of digests go along with what they are about.
-    let tags = tags.into_iter().filter(|tag| !operations::is_digest_tag(tag));
+    let tags = tags.into_iter().filter(|tag| Digest::of_tag(tag.as_str()).is_none());
     let jobs = tags.map(|tag| {
         let tagged = |name: &Reference| Reference::tagged(name.repository.clone(), tag.clone());
         let to = targets.iter().map(|target| match target {

@@ -79,6 +79,16 @@ impl Digest {
         Self { algorithm, hex }
     }
 
+    /// Reads the digest that a tag is made of, as cosign's and those of lists of referrers are, and
+    /// what stands behind it: `sha256-<hex>`, `sha256-<hex>.sig` (OCI distribution-spec, "Referrers
+    /// Tag Schema").
+    #[must_use]
+    pub fn of_tag(tag: &str) -> Option<(Self, &str)> {
+        let (digest, ending) = tag.split_once('.').unwrap_or((tag, ""));
+        let digest = digest.replacen('-', ":", 1).parse().ok()?;
+        Some((digest, ending))
+    }
+
     /// Returns the algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
@@ -192,6 +202,17 @@ impl fmt::Display for ChainId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tags_may_be_made_of_digests() {
+        let digest = Digest::of(b"");
+        let tag = digest.to_string().replace(':', "-");
+        assert_eq!(Digest::of_tag(&tag), Some((digest.clone(), "")));
+        assert_eq!(Digest::of_tag(&format!("{tag}.att")), Some((digest, "att")));
+        for text in ["latest", "sha256-0", "1.0.sig", &tag.to_uppercase()] {
+            assert_eq!(Digest::of_tag(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn known_digest_of_nothing() {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
-use crate::image::{Reference, Repository, Tag};
+use crate::image::{Digest, Reference, Repository, Tag};
 
 use super::error::{Error, line_of};
 use super::pattern;
-use super::rule::{MirrorFile, Rule, RuleSource, is_digest_tag};
+use super::rule::{MirrorFile, Rule, RuleSource};
 
 /// One image that is to be in some places.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +132,9 @@ impl MirrorFile {
 /// belong to images.
 #[must_use]
 pub fn extra(listed: &[String], stay: &BTreeSet<Tag>) -> Vec<Tag> {
-    let extra = listed.iter().filter(|tag| !is_digest_tag(tag)).filter_map(|tag| tag.parse().ok());
+    let extra = listed
+        .iter()
+        .filter(|tag| Digest::of_tag(tag).is_none())
+        .filter_map(|tag| tag.parse().ok());
     extra.filter(|tag| !stay.contains(tag)).collect()
 }

@@ -53,7 +53,7 @@ pub use job::{Job, extra};
 pub use pattern::Pattern;
 pub use range::VersionRange;
 pub use read::Variables;
-pub use rule::{MirrorFile, Rule, RuleSource, TagChoice, Treatment, is_digest_tag};
+pub use rule::{MirrorFile, Rule, RuleSource, TagChoice, Treatment};
 pub use schema::schema;
 pub use shard::Shard;
 pub use template::Template;

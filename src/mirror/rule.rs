@@ -136,21 +136,11 @@ impl TagChoice {
     fn wants(&self, tag: &str) -> bool {
         let is_named = self.names.iter().any(|name| name.as_str() == tag);
         !is_named
-            && !is_digest_tag(tag)
+            && Digest::of_tag(tag).is_none()
             && (self.patterns.is_empty() || pattern::any(&self.patterns, tag))
             && !pattern::any(&self.exclude, tag)
             && self.semver.as_ref().is_none_or(|range| range.matches(tag))
     }
-}
-
-/// Returns whether a tag is made of a digest, as cosign's and those of lists of referrers are
-/// (OCI distribution-spec, "Referrers Tag Schema").
-#[must_use]
-pub fn is_digest_tag(tag: &str) -> bool {
-    ["sha256-", "sha512-"].iter().zip([64, 128]).any(|(prefix, length)| {
-        let hex = tag.strip_prefix(prefix).and_then(|rest| rest.get(..length));
-        hex.is_some_and(|hex| hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-    })
 }
 
 #[cfg(test)]
@@ -201,14 +191,5 @@ mod tests {
         let found = source.repositories(&listed.map(ToOwned::to_owned));
         let names: Vec<&str> = found.iter().map(|found| found.name.as_str()).collect();
         assert_eq!(names, ["team/a", "team/ab", "team/b/c"]);
-    }
-
-    #[test]
-    fn tags_of_digests_are_known() {
-        let hex = "0".repeat(64);
-        assert!(is_digest_tag(&format!("sha256-{hex}")));
-        assert!(is_digest_tag(&format!("sha256-{hex}.att")));
-        assert!(!is_digest_tag("sha256-0"));
-        assert!(!is_digest_tag(&format!("sha256-{}", "Z".repeat(64))));
     }
 }

@@ -50,8 +50,8 @@ pub use bundle::{
 pub use clean::{collect_garbage, remove_abandoned_steps};
 pub use copy::{
     ArchiveTarget, Arrival, Carrier, Carry, CopiedImage, CopyJob, CopyOptions, CopyTarget,
-    Delivered, IndexShape, LoadSource, LoadedImage, Trimmed, copy_image, copy_images,
-    is_digest_tag, is_taken, load,
+    Delivered, IndexShape, LoadSource, LoadedImage, Trimmed, copy_image, copy_images, is_taken,
+    load,
 };
 pub use edit::{
     AppendRequest, BaseCheck, Changes, CreateRequest, Difference, EditReport, EditTarget,

@@ -187,18 +187,10 @@ async fn digest_tags(
     Ok(found)
 }
 
-/// Returns whether a tag is made of a digest: what is under it belongs to another image.
-#[must_use]
-pub fn is_digest_tag(tag: &Tag) -> bool {
-    let text = tag.as_str().replacen('-', ":", 1);
-    text.parse::<Digest>().is_ok() || tag_about(tag).is_some()
-}
-
 /// Returns which digest a tag of cosign's is about.
 fn tag_about(tag: &Tag) -> Option<Digest> {
-    let text = tag.as_str();
-    let digest = DIGEST_TAGS.iter().find_map(|it| text.strip_suffix(it)?.strip_suffix('.'))?;
-    digest.replacen('-', ":", 1).parse().ok()
+    let (digest, ending) = Digest::of_tag(tag.as_str())?;
+    DIGEST_TAGS.contains(&ending).then_some(digest)
 }
 
 /// Returns a digest as the beginning of a tag (OCI distribution-spec, "Referrers Tag Schema").
@@ -212,11 +204,13 @@ mod tests {
 
     #[test]
     fn tags_of_digests_are_known() {
-        let digest = digest_tag(&Digest::of(b""));
-        let is = |text: &str| is_digest_tag(&text.parse().expect("a tag"));
-        assert!(is(&digest) && is(&format!("{digest}.sig")) && is(&format!("{digest}.sbom")));
-        for text in ["latest", "sha256-abc.sig", "1.0.sig", &format!("{digest}.other")] {
-            assert!(!is(text), "{text}");
+        let digest = Digest::of(b"");
+        let about = |text: &str| tag_about(&text.parse().expect("a tag"));
+        for ending in DIGEST_TAGS {
+            assert_eq!(about(&format!("{}.{ending}", digest_tag(&digest))), Some(digest.clone()));
+        }
+        for text in ["latest", "sha256-abc.sig", "1.0.sig", &digest_tag(&digest)] {
+            assert_eq!(about(text), None, "{text}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::archive::{Archive, Name, Stored};
-use crate::image::{Platform, media_type};
+use crate::image::{Digest, Platform, media_type};
 use crate::operations::place::{Place, Top};
 use crate::operations::session::blocking;
 use crate::operations::{Error, Kind, Session};
@@ -74,10 +74,7 @@ pub async fn load(
 /// Returns whether it is an image, rather than something about one.
 fn is_loaded(image: &Stored) -> bool {
     let kind = &image.descriptor.media_type;
-    let is_tag_of_digest = |name: &Name| {
-        name.tag()
-            .is_some_and(|tag| tag.parse().is_ok_and(|tag| super::companions::is_digest_tag(&tag)))
-    };
+    let is_tag_of_digest = |name: &Name| name.tag().and_then(Digest::of_tag).is_some();
     image.subject.is_none()
         && (media_type::is_index(kind) || media_type::is_manifest(kind))
         && !image.name.as_ref().is_some_and(is_tag_of_digest)

@@ -26,7 +26,6 @@ mod weight;
 
 pub use archive::ArchiveTarget;
 pub use carrier::Carrier;
-pub use companions::is_digest_tag;
 pub use delivery::{Arrival, CopyTarget, Delivered, is_taken};
 pub use image::{Carry, CopiedImage, CopyJob, CopyOptions, copy_image, copy_images};
 pub use load::{LoadSource, LoadedImage, load};
