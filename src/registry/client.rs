@@ -16,8 +16,8 @@ use super::push::Push;
 use super::retry::Budget;
 use super::session::{Purpose, Session, Shared};
 use super::{
-    BlobStream, Error, Forgetful, Growing, Hosts, Memory, Quirks, RateLimit, Result, RetryPolicy,
-    manifests,
+    BlobStream, Error, Forgetful, Growing, Hosts, Memory, PullTarget, Quirks, RateLimit, Result,
+    RetryPolicy, Role, manifests,
 };
 use crate::blob::{Hasher, Source};
 use crate::credentials::{Credential, Fixed, Lookup, Secret};
@@ -145,6 +145,19 @@ impl Client {
             Box::pin(async move { manifests::peek(&session, reference).await })
         })
         .await
+    }
+
+    /// Like [`Client::peek`], but asks only mirrors, and takes whatever keeps one from answering for no
+    /// answer: for when the registry itself cannot be reached.
+    pub async fn peek_at_mirrors(&self, reference: &Reference) -> Option<Descriptor> {
+        for session in self.mirrors(reference) {
+            match manifests::peek(&session, reference).await {
+                Ok(Some(found)) => return Some(found),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "a mirror does not say what it has"),
+            }
+        }
+        None
     }
 
     /// Returns the manifest that `reference` names, its digest verified when the reference has one.
@@ -389,6 +402,13 @@ impl Client {
     pub(super) fn upstream(&self, repository: &Repository) -> Session {
         let endpoint = self.shared.options.hosts.for_push(repository);
         Session::new(&self.shared, endpoint, Purpose::Write)
+    }
+
+    /// Returns the mirrors that something may be pulled from, to read from them alone.
+    pub(super) fn mirrors<'a>(&self, wanted: impl Into<PullTarget<'a>>) -> Vec<Session> {
+        let endpoints = self.shared.options.hosts.for_pull(wanted).into_iter();
+        let mirrors = endpoints.filter(|endpoint| endpoint.role == Role::Mirror);
+        mirrors.map(|endpoint| Session::new(&self.shared, endpoint, Purpose::Read)).collect()
     }
 
     /// Returns the registry itself, to ask it what its mirrors do not know.

@@ -6,6 +6,8 @@
 //! takes it off. Several may do so at once, so each change is read back, and made again when
 //! somebody else's overwrote it; with an `ETag`, the registry is asked not to let that happen.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -64,6 +66,25 @@ impl Client {
         artifact_type: Option<&str>,
     ) -> Result<Referrers> {
         list(&self.origin(repository), subject, artifact_type).await
+    }
+
+    /// Returns what the mirrors of `repository` know to refer to the manifest `subject`, which need not
+    /// be all: for when the registry itself cannot be reached.
+    pub async fn referrers_at_mirrors(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Vec<Descriptor> {
+        let mut found: Vec<Descriptor> = Vec::new();
+        for session in self.mirrors(repository) {
+            match list(&session, subject, None).await {
+                Ok(listed) => found.extend(listed.manifests),
+                Err(error) => tracing::debug!(%error, "a mirror lists no referrers"),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        found.retain(|referrer| seen.insert(referrer.digest.clone()));
+        found
     }
 }
 

@@ -1,5 +1,5 @@
-//! The tutorial's Flask image across an air gap: locked and fetched on one side, carried, built and
-//! pushed on the other, where a network namespace has no interface but the loopback.
+//! The tutorial's Flask image across an air gap: locked and fetched on one side, carried as a bundle,
+//! loaded, built and pushed on the other, where a network namespace has no interface but the loopback.
 
 use serde_json::Value;
 
@@ -40,6 +40,7 @@ until curl --silent --output /dev/null http://127.0.0.1:5000/v2/; do
     sleep 0.05
 done
 busybox ip -o link | cut -d: -f2 >far/interfaces
+"$1" bundle load carried.bundle
 "$1" build --offline --locked -t "$2" app
 "$1" push "$2"
 "#;
@@ -62,8 +63,9 @@ fn the_tutorial_crosses_an_air_gap() {
     let fetch = ["fetch", "-f", "app/Dockerfile", "--locked", "--store", near];
     let fetched = context.rpub(fetch).success();
     assert!(fetched.line().starts_with("python:3.10@sha256:"), "{fetched}");
-    context.directory("far");
-    context.command("cp").args(["-r", near, "far/store"]).success();
+    let create = ["bundle", "create", "-o", "carried.bundle", "--lock", "app/rpub.lock"];
+    context.rpub(create).args(["--platform=local", "--store", near]).success();
+    context.rpub(["bundle", "verify", "carried.bundle"]).success();
 
     let storage = context.directory("far/registry");
     let settings = format!(

@@ -114,15 +114,11 @@ pub async fn fill_bundle(session: &Session, request: BundleRequest) -> Result<Bu
 
 impl BundleReport {
     fn take(&mut self, name: Reference, copied: Result<CopiedImage, Error>) {
-        let mut copied = match copied {
-            Ok(copied) => copied,
-            Err(error) => return self.failures.push(error),
-        };
-        self.traffic = self.traffic.and(copied.traffic());
-        let failed = copied.deliveries.iter().position(|it| it.outcome.is_err());
-        match failed.map(|at| copied.deliveries.swap_remove(at).outcome) {
-            Some(Err(error)) => self.failures.push(error),
-            _ => self.images.push((name, copied)),
+        let moved = copied.as_ref().map_or_else(|_| Traffic::default(), CopiedImage::traffic);
+        self.traffic = self.traffic.and(moved);
+        match copied.and_then(CopiedImage::all_arrived) {
+            Ok(copied) => self.images.push((name, copied)),
+            Err(error) => self.failures.push(error),
         }
     }
 }

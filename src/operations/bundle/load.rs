@@ -101,15 +101,11 @@ pub async fn load_bundle(session: &Session, request: LoadRequest) -> Result<Load
 
 impl LoadReport {
     fn take(&mut self, from: &Reference, to: &Reference, copied: Result<CopiedImage, Error>) {
-        let mut copied = match copied {
-            Ok(copied) => copied,
-            Err(error) => return self.failures.push(error),
-        };
-        self.traffic = self.traffic.and(copied.traffic());
-        let failed = copied.deliveries.iter().position(|it| it.outcome.is_err());
-        match failed.map(|at| copied.deliveries.swap_remove(at).outcome) {
-            Some(Err(error)) => self.failures.push(error),
-            _ => self.images.push(Loaded { from: from.clone(), to: to.clone(), copied }),
+        let moved = copied.as_ref().map_or_else(|_| Traffic::default(), CopiedImage::traffic);
+        self.traffic = self.traffic.and(moved);
+        match copied.and_then(CopiedImage::all_arrived) {
+            Ok(copied) => self.images.push(Loaded { from: from.clone(), to: to.clone(), copied }),
+            Err(error) => self.failures.push(error),
         }
     }
 }

@@ -35,6 +35,7 @@ struct Shared {
     images: AtomicU64,
     tags: Mutex<HashMap<Repository, Arc<BTreeSet<String>>>>,
     without_api: Mutex<HashSet<RegistryName>>,
+    unreachable: Mutex<HashSet<RegistryName>>,
 }
 
 /// A blob where it is copied from.
@@ -53,6 +54,7 @@ impl Carrier {
             images: AtomicU64::new(0),
             tags: Mutex::default(),
             without_api: Mutex::default(),
+            unreachable: Mutex::default(),
         };
         Self { session: session.clone(), shared: Arc::new(shared) }
     }
@@ -76,6 +78,33 @@ impl Carrier {
 
     pub(super) fn note_lack_of_api(&self, registry: &RegistryName) {
         lock(&self.shared.without_api).insert(registry.clone());
+    }
+
+    /// Returns whether only mirrors of the registry have turned out to answer.
+    pub(super) fn is_unreachable(&self, registry: &RegistryName) -> bool {
+        lock(&self.shared.unreachable).contains(registry)
+    }
+
+    /// Takes note that a registry could not be asked, when that need not stop the copy of an image that
+    /// its mirrors have: the user is told once.
+    pub(super) fn do_without(
+        &self,
+        repository: &Repository,
+        error: crate::registry::Error,
+    ) -> Result<(), Error> {
+        let is_silent = error.kind() == crate::registry::Kind::Network && error.status().is_none();
+        if !is_silent || self.session.reads_from_itself(repository) {
+            return Err(error.into());
+        }
+        let registry = &repository.registry;
+        if lock(&self.shared.unreachable).insert(registry.clone()) {
+            self.session.warn(format!(
+                "`{registry}` cannot be reached: signatures and other referrers are copied as far as \
+                 its mirrors know them"
+            ));
+        }
+        tracing::debug!(%error, "what belongs to an image is asked of mirrors alone");
+        Ok(())
     }
 
     /// Claims what an image needs at all of its destinations.

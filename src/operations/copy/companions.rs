@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::archive::{Archive, Stored};
-use crate::image::{Digest, Manifest, Reference, Repository, Tag};
+use crate::image::{Descriptor, Digest, Manifest, Reference, Repository, Tag};
 use crate::operations::Error;
 use crate::operations::place::Place;
 use crate::operations::session::blocking;
@@ -148,13 +148,8 @@ async fn referrers(
     if carrier.lacks_api(&repository.registry) && !carrier.may_have_tag(repository, &tag) {
         return Ok(Vec::new());
     }
-    let client = &carrier.session.client;
-    let listed = client.referrers(repository, subject, None).await?;
-    if listed.source == ReferrersSource::Tag {
-        carrier.note_lack_of_api(&repository.registry);
-    }
     let mut manifests = Vec::new();
-    for entry in listed.manifests {
+    for entry in listed(carrier, repository, subject).await? {
         if options.wants_type(entry.artifact_type.as_deref()) {
             let place = Place::Repository(repository.clone());
             let read = place.manifest(&carrier.session, &entry.digest, Some(&entry.media_type));
@@ -163,6 +158,39 @@ async fn referrers(
         }
     }
     Ok(manifests)
+}
+
+/// Returns what refers to `subject`, as its registry says, or its mirrors while it cannot be reached.
+async fn listed(
+    carrier: &Carrier,
+    repository: &Repository,
+    subject: &Digest,
+) -> Result<Vec<Descriptor>, Error> {
+    let client = &carrier.session.client;
+    if !carrier.is_unreachable(&repository.registry) {
+        match client.referrers(repository, subject, None).await {
+            Ok(listed) => {
+                if listed.source == ReferrersSource::Tag {
+                    carrier.note_lack_of_api(&repository.registry);
+                }
+                return Ok(listed.manifests);
+            }
+            Err(error) => carrier.do_without(repository, error)?,
+        }
+    }
+    Ok(client.referrers_at_mirrors(repository, subject).await)
+}
+
+/// Returns whether there is such a tag, as [`listed`] does.
+async fn has_tag(carrier: &Carrier, name: &Reference) -> Result<bool, Error> {
+    let client = &carrier.session.client;
+    if !carrier.is_unreachable(name.registry()) {
+        match client.peek(name).await {
+            Ok(found) => return Ok(found.is_some()),
+            Err(error) => carrier.do_without(&name.repository, error)?,
+        }
+    }
+    Ok(client.peek_at_mirrors(name).await.is_some())
 }
 
 async fn digest_tags(
@@ -178,11 +206,10 @@ async fn digest_tags(
         }
         let Ok(tag) = text.parse::<Tag>() else { continue };
         let name = Reference::tagged(repository.clone(), tag.clone());
-        let client = &carrier.session.client;
-        if client.peek(&name).await?.is_none() {
-            continue;
+        if has_tag(carrier, &name).await? {
+            let manifest = carrier.session.client.manifest(&name).await?;
+            found.push((manifest, FoundBy::Tag(tag)));
         }
-        found.push((client.manifest(&name).await?, FoundBy::Tag(tag)));
     }
     Ok(found)
 }

@@ -106,6 +106,15 @@ impl CopiedImage {
     pub fn traffic(&self) -> Traffic {
         self.deliveries.iter().fold(Traffic::default(), |sum, one| sum.and(one.traffic))
     }
+
+    /// Returns it when it is everywhere it should be, or else what keeps it from the first place.
+    pub(in crate::operations) fn all_arrived(mut self) -> Result<Self, Error> {
+        let failed = self.deliveries.iter().position(|it| it.outcome.is_err());
+        match failed.map(|at| self.deliveries.swap_remove(at).outcome) {
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) | None => Ok(self),
+        }
+    }
 }
 
 /// Copies an image to all of `targets`: blobs, then manifests by their digests, then what belongs to
@@ -299,14 +308,7 @@ pub(super) async fn copy_top_to(
     options: &CopyOptions,
 ) -> Result<CopiedImage, Error> {
     let seen = Seen { manifest: None, targets: vec![None] };
-    let mut copied = Box::pin(copy_top(carrier, top, &[target], &seen, options)).await?;
-    match copied.deliveries.pop() {
-        Some(Delivered { outcome: Err(error), .. }) => Err(error),
-        delivered => {
-            copied.deliveries.extend(delivered);
-            Ok(copied)
-        }
-    }
+    Box::pin(copy_top(carrier, top, &[target], &seen, options)).await?.all_arrived()
 }
 
 fn platforms_of(manifest: &Manifest) -> Vec<Platform> {

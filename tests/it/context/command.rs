@@ -190,8 +190,8 @@ impl Running {
         self.peak("VmHWM:")
     }
 
-    /// Waits for its end; returns the most memory, in bytes, that it filled itself: without the pages of
-    /// the program's file, which are most of it in a build without optimisation.
+    /// Waits until it has ended; returns the most memory, in bytes, that it was seen to have filled
+    /// itself: without the pages of the program's file, which in a build without optimisation are most.
     pub(crate) fn peak_own_memory(&mut self) -> u64 {
         self.peak("RssAnon:")
     }

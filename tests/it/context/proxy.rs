@@ -231,8 +231,7 @@ fn serve(client: &TcpStream, registry: &str, state: &Mutex<State>) {
         let _ = refuse(client, &mut reader, &format!("{status} {reason}"));
         passage.note(|passed| passed.status = status);
     }
-    let end = state.lock().unwrap().tick();
-    passage.note(|passed| passed.end = end);
+    passage.end();
     let _ = client.shutdown(Shutdown::Both);
 }
 
@@ -277,6 +276,16 @@ impl Passage<'_> {
         }
     }
 
+    /// Takes note that the request is over, unless that was noted. Before the client can see it: what it
+    /// asks for next comes after.
+    fn end(&self) {
+        let mut locked = self.state.lock().unwrap();
+        let end = locked.tick();
+        if let Some(passed) = locked.passed.get_mut(self.index).filter(|passed| passed.end == 0) {
+            passed.end = end;
+        }
+    }
+
     fn forward(
         &self,
         head: &str,
@@ -307,7 +316,7 @@ impl Passage<'_> {
         let body = if is_chunked {
             chunked(reader, &upstream, self)
         } else {
-            self.copy(reader.take(length), &upstream, Side::Client)
+            self.copy(reader.take(length), &upstream, Side::Client, None)
                 .and_then(|copied| if copied < length { Err(Stopped::Broken) } else { Ok(()) })
         };
         match body {
@@ -326,13 +335,29 @@ impl Passage<'_> {
             passed.head = head.len() as u64;
             passed.received += passed.head;
         });
+        let length = header(&head, "content-length").and_then(|text| text.parse().ok());
+        if length == Some(0) || self.is_head() {
+            self.end();
+        }
         let mut to = client;
         to.write_all(head.as_bytes())?;
-        self.copy(upstream, client, Side::Registry).map(drop)
+        self.copy(upstream, client, Side::Registry, length).map(drop)
     }
 
-    /// Passes bytes on until their end, or until the connection is to break.
-    fn copy(&self, mut from: impl Read, mut to: &TcpStream, side: Side) -> Result<u64, Stopped> {
+    fn is_head(&self) -> bool {
+        let locked = self.state.lock().unwrap();
+        locked.passed.get(self.index).is_some_and(|passed| passed.method == "HEAD")
+    }
+
+    /// Passes bytes on until their end, or until the connection is to break. `last` is where the answer
+    /// ends for the client.
+    fn copy(
+        &self,
+        mut from: impl Read,
+        mut to: &TcpStream,
+        side: Side,
+        last: Option<u64>,
+    ) -> Result<u64, Stopped> {
         let cut = self.cut.as_ref().filter(|cut| cut.side == side).map(|cut| cut.after);
         let mut piece = vec![0; PIECE_BYTES];
         let mut copied = 0;
@@ -356,14 +381,24 @@ impl Passage<'_> {
             if count == 0 {
                 return Ok(copied);
             }
+            copied += count as u64;
+            let note = || {
+                self.note(|passed| match side {
+                    Side::Client => passed.sent += count as u64,
+                    Side::Registry => passed.received += count as u64,
+                });
+            };
+            let is_last = last == Some(copied);
+            if is_last {
+                note();
+                self.end();
+            }
             if to.write_all(&piece[..count]).is_err() {
                 return Err(if side == Side::Client { Stopped::Early } else { Stopped::Broken });
             }
-            copied += count as u64;
-            self.note(|passed| match side {
-                Side::Client => passed.sent += count as u64,
-                Side::Registry => passed.received += count as u64,
-            });
+            if !is_last {
+                note();
+            }
         }
     }
 
@@ -397,7 +432,7 @@ fn chunked(
             return Err(Stopped::TooLarge);
         }
         upstream.write_all(line.as_bytes()).map_err(|_| Stopped::Early)?;
-        if passage.copy(reader.by_ref().take(size), upstream, Side::Client)? < size {
+        if passage.copy(reader.by_ref().take(size), upstream, Side::Client, None)? < size {
             return Err(Stopped::Broken);
         }
         let mut end = String::new();

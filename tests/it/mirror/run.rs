@@ -45,8 +45,9 @@ fn what_a_file_says_is_brought_about_and_kept_so() {
 
 /// How many tags the issue wants a run to look at that has nothing to do.
 const TAGS: usize = 500;
-/// The most memory for that.
-const MAX_MEMORY: u64 = 48 << 20;
+/// The most memory that such a run fills itself. The issue's 48 MB are of the released program with its
+/// file, which the bench measures.
+const MAX_MEMORY: u64 = 12 << 20;
 
 fn manifests(proxy: &Proxy, method: &str) -> usize {
     let is_meant = |it: &Passed| it.method == method && it.target.contains("/manifests/");
