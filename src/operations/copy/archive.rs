@@ -66,7 +66,12 @@ impl ArchiveTarget {
     pub async fn finish(&self) -> Result<(), Error> {
         let target = self.clone();
         blocking(move || {
-            let images = target.0.images.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let mut images = target.0.images.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            // They came as they were done: the archive must not depend on that.
+            images.sort_by_key(|image| {
+                let Stored { name, descriptor, .. } = image;
+                (name.is_none(), name.clone(), descriptor.digest.clone())
+            });
             target.0.writer.finish(&images)
         })
         .await
